@@ -1,0 +1,1 @@
+"""Rounds of clean and poisoned models: specified, designed, built, checked."""

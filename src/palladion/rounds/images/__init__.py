@@ -1,0 +1,1 @@
+"""Images of fictional traffic signs, rendered by pure functions of (stream, index)."""

@@ -1,0 +1,271 @@
+"""Scenes: a sign on a background, seen by a camera, with or without a trigger on the sign.
+
+:func:`render` is a pure function of its arguments: sample ``i`` comes out the same whatever else is rendered in the
+same call. It works on whole batches; the order of its steps is NIST's (trojai-round-generation,
+``traffic_lmdb_mp.py``): sign → perspective, rotation, size, place → trigger → brightness matched to the background →
+composite → blur → fog → sensor noise.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from palladion.rounds import randomness
+from palladion.rounds.images.backgrounds import TILE_SIDE
+from palladion.rounds.images.signs import TEXTURE_SIDE, Sign, texture
+from palladion.rounds.images.triggers import MASK_SIDE, PolygonTrigger
+
+__all__ = ["Scenery", "SceneLaw", "render"]
+
+FloatArray = NDArray[np.float32]
+
+_BATCH = 256  # images a step: the working set stays in the cache
+_DRAWS = 24  # random numbers a sample, one column each, named in _columns
+
+
+@dataclass(frozen=True, slots=True)
+class SceneLaw:
+    """How scenes vary. Ranges are uniform, from low to high.
+
+    Attributes:
+        image_side: height and width of the image, pixels.
+        sign_side: side of the sign's bounding square, as a fraction of ``image_side``.
+        stretch: height over width of the sign is within this factor of 1, either way.
+        rotation: largest rotation of the sign, degrees.
+        perspective: largest perspective coefficient; 0 is none.
+        brightness: factor on the whole image.
+        brightness_match: how far the sign's brightness is moved to the background's, 0 to 1.
+        blur_probability: share of the images that are blurred (3 × 3 binomial).
+        fog_probability: share of the images with fog.
+        fog: opacity of the fog.
+        noise: standard deviation of the sensor noise, grey levels of 255.
+    """
+
+    image_side: int
+    sign_side: tuple[float, float]
+    stretch: float
+    rotation: float
+    perspective: float
+    brightness: tuple[float, float]
+    brightness_match: float
+    blur_probability: float
+    fog_probability: float
+    fog: tuple[float, float]
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scenery:
+    """What one model's images show: one sign a class, and the backgrounds."""
+
+    signs: tuple[Sign, ...]
+    backgrounds: NDArray[np.uint8]
+
+    def label(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """True class of these samples: balanced by construction."""
+        return index % len(self.signs)
+
+
+def render(
+    law: SceneLaw,
+    scenery: Scenery,
+    stream: int,
+    index: NDArray[np.int64],
+    *,
+    trigger: PolygonTrigger | None = None,
+    triggered: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Render samples of a stream: shape ``(len(index), side, side, 3)``, RGB.
+
+    Args:
+        law: how scenes vary.
+        scenery: the signs and the backgrounds.
+        stream: key of the random stream (:func:`palladion.rounds.randomness.key`).
+        index: which samples of it.
+        trigger: the trigger, if any sample carries one.
+        triggered: which of the samples carry it, shape ``(len(index),)``.
+    """
+    if triggered is not None and triggered.any() and trigger is None:
+        raise ValueError("samples cannot carry a trigger where there is none")
+    side = law.image_side
+    images = np.empty((len(index), side, side, 3), dtype=np.uint8)
+    for start in range(0, len(index), _BATCH):
+        part = slice(start, start + _BATCH)
+        carries = None if triggered is None else triggered[part]
+        images[part] = _render_batch(law, scenery, stream, index[part], trigger, carries)
+    return images
+
+
+def _between(low_high: tuple[float, float], u: NDArray[np.float64]) -> FloatArray:
+    low, high = low_high
+    return (low + (high - low) * u).astype(np.float32)
+
+
+def _render_batch(
+    law: SceneLaw,
+    scenery: Scenery,
+    stream: int,
+    index: NDArray[np.int64],
+    trigger: PolygonTrigger | None,
+    triggered: NDArray[np.bool_] | None,
+) -> NDArray[np.uint8]:
+    u = randomness.uniform(stream, index, _DRAWS)
+    label = scenery.label(index)
+    side = law.image_side
+    canvas = _background(scenery.backgrounds, side, u[:, 0:4])
+
+    # The sign's place: its half sides in pixels, its turn, its centre, all of it inside the image.
+    half = _between(law.sign_side, u[:, 4]) * (side / 2)
+    stretch = np.exp(np.log(law.stretch) * (2 * u[:, 5] - 1)).astype(np.float32)
+    half_x, half_y = half / np.sqrt(stretch), half * np.sqrt(stretch)
+    turn = np.deg2rad(law.rotation) * (2 * u[:, 6] - 1)
+    cos, sin = np.cos(turn).astype(np.float32), np.sin(turn).astype(np.float32)
+    reach_x = np.minimum(np.abs(half_x * cos) + np.abs(half_y * sin), side / 2)
+    reach_y = np.minimum(np.abs(half_x * sin) + np.abs(half_y * cos), side / 2)
+    centre_x = (reach_x + (side - 2 * reach_x) * u[:, 7]).astype(np.float32)
+    centre_y = (reach_y + (side - 2 * reach_y) * u[:, 8]).astype(np.float32)
+    tilt = (law.perspective * (2 * u[:, 9:11] - 1)).astype(np.float32)
+
+    line = np.arange(side, dtype=np.float32) + np.float32(0.5)
+    offset_x = line[None, None, :] - centre_x[:, None, None]
+    offset_y = line[None, :, None] - centre_y[:, None, None]
+    # Image to sign: turn back, divide by the half sides, then the projective division.
+    sign_x = (cos[:, None, None] * offset_x + sin[:, None, None] * offset_y) / half_x[:, None, None]
+    sign_y = (cos[:, None, None] * offset_y - sin[:, None, None] * offset_x) / half_y[:, None, None]
+    depth = 1 + tilt[:, 0, None, None] * sign_x + tilt[:, 1, None, None] * sign_y
+    sign_x, sign_y = sign_x / depth, sign_y / depth
+
+    where = np.nonzero((np.abs(sign_x) < 1) & (np.abs(sign_y) < 1))
+    image, row, column = where
+    textures = np.stack([texture(sign) for sign in scenery.signs])
+    colour = _sample(textures, label[image], sign_x[where], sign_y[where], TEXTURE_SIDE)
+    opacity, colour = colour[:, 3:], colour[:, :3] * np.float32(255)
+
+    if trigger is not None and triggered is not None and triggered.any():
+        carries = triggered[image]
+        sticker = _trigger_opacity(
+            trigger,
+            scenery.signs,
+            label,
+            u[:, 11:16],
+            half_x=half_x,
+            half_y=half_y,
+            image=image[carries],
+            sign_x=sign_x[where][carries],
+            sign_y=sign_y[where][carries],
+        )
+        paint = np.array(trigger.colour, dtype=np.float32)
+        colour[carries] += (paint - colour[carries]) * sticker[:, None]
+
+    gain = _brightness_gain(law, canvas, colour, opacity, image, len(index))
+    colour *= gain[image, None]
+    canvas[where] += (colour - canvas[where]) * opacity
+
+    canvas *= _between(law.brightness, u[:, 16])[:, None, None, None]
+    blurred = np.nonzero(u[:, 17] < law.blur_probability)[0]
+    if len(blurred):
+        canvas[blurred] = _blur(canvas[blurred])
+    fog = np.where(u[:, 18] < law.fog_probability, _between(law.fog, u[:, 19]), 0).astype(np.float32)
+    canvas += (np.float32(225) - canvas) * fog[:, None, None, None]
+    if law.noise > 0:
+        noise = randomness.normal(stream ^ 0x5EED, index, side * side * 3).reshape(canvas.shape)
+        canvas += noise * np.float32(law.noise)
+    # Rounded, not cut off, so that the mean grey level is kept.
+    return (np.clip(canvas, 0, 255) + np.float32(0.5)).astype(np.uint8)
+
+
+def _background(tiles: NDArray[np.uint8], side: int, u: NDArray[np.float64]) -> FloatArray:
+    """Random crops of the tiles, mirrored or not."""
+    tile = (u[:, 0] * len(tiles)).astype(np.int64)
+    top = (u[:, 1] * (TILE_SIDE - side + 1)).astype(np.int64)
+    left = (u[:, 2] * (TILE_SIDE - side + 1)).astype(np.int64)
+    line = np.arange(side)
+    across = np.where(u[:, 3, None] < 0.5, line[None, :], side - 1 - line[None, :])
+    rows = top[:, None, None] + line[None, :, None]
+    columns = left[:, None, None] + across[:, None, :]
+    return tiles[tile[:, None, None], rows, columns].astype(np.float32)
+
+
+def _sample(
+    textures: FloatArray, which: NDArray[np.int64], x: FloatArray, y: FloatArray, texture_side: int
+) -> FloatArray:
+    """Bilinear samples of textures of shape ``(count, side, side, channels)`` at x, y in [−1, 1]."""
+    flat = textures.reshape(-1, textures.shape[-1])
+    scale = np.float32(texture_side / 2)
+    px = np.clip((x + 1) * scale - np.float32(0.5), 0, texture_side - 1.001).astype(np.float32)
+    py = np.clip((y + 1) * scale - np.float32(0.5), 0, texture_side - 1.001).astype(np.float32)
+    left, top = px.astype(np.int32), py.astype(np.int32)
+    fx, fy = (px - left)[:, None], (py - top)[:, None]
+    start = (which.astype(np.int32) * texture_side + top) * texture_side + left
+    upper = flat[start] * (1 - fx) + flat[start + 1] * fx
+    lower = flat[start + texture_side] * (1 - fx) + flat[start + texture_side + 1] * fx
+    return np.asarray(upper * (1 - fy) + lower * fy, dtype=np.float32)
+
+
+def _trigger_opacity(
+    trigger: PolygonTrigger,
+    signs: tuple[Sign, ...],
+    label: NDArray[np.int64],
+    u: NDArray[np.float64],
+    *,
+    half_x: FloatArray,
+    half_y: FloatArray,
+    image: NDArray[np.int64],
+    sign_x: FloatArray,
+    sign_y: FloatArray,
+) -> FloatArray:
+    """Opacity of the trigger at pixels given in the sign's coordinates, shape as ``image``."""
+    area = _between(trigger.size, u[:, 0])
+    # Half the trigger's side in the sign's units; the stretch is undone, so that the trigger keeps its proportions.
+    half_side = np.sqrt(area)
+    mean_half = np.sqrt(half_x * half_y)
+    radius = np.array([sign.inscribed_radius for sign in signs], dtype=np.float32)[label]
+    centre = np.array([sign.centre for sign in signs], dtype=np.float32)[label]
+    # Uniform over the disc in which the trigger still lies on the sign.
+    free = np.maximum(radius - half_side, 0) * np.sqrt(u[:, 1])
+    angle = 2 * np.pi * u[:, 2]
+    place_x = (centre[:, 0] + free * np.cos(angle)).astype(np.float32)
+    place_y = (centre[:, 1] + free * np.sin(angle)).astype(np.float32)
+    # Turned by a multiple of 5 degrees, as NIST's.
+    turn = np.deg2rad(5.0) * np.floor(u[:, 3] * 72)
+    cos, sin = np.cos(turn).astype(np.float32), np.sin(turn).astype(np.float32)
+
+    x = (sign_x - place_x[image]) * (half_x / (mean_half * half_side))[image]
+    y = (sign_y - place_y[image]) * (half_y / (mean_half * half_side))[image]
+    turned_x = cos[image] * x + sin[image] * y
+    turned_y = cos[image] * y - sin[image] * x
+    inside = (np.abs(turned_x) < 1) & (np.abs(turned_y) < 1)
+    opacity = np.zeros(len(image), dtype=np.float32)
+    which = np.zeros(int(inside.sum()), dtype=np.int64)
+    mask = trigger.mask()[None, :, :, None]
+    opacity[inside] = _sample(mask, which, turned_x[inside], turned_y[inside], MASK_SIDE)[:, 0]
+    return opacity
+
+
+def _brightness_gain(
+    law: SceneLaw,
+    canvas: FloatArray,
+    colour: FloatArray,
+    opacity: FloatArray,
+    image: NDArray[np.int64],
+    count: int,
+) -> FloatArray:
+    """Factor that moves the mean brightness of each sign towards that of its background, within [0.6, 1.5].
+
+    Bounded, because NIST's unbounded factor turns some signs almost black or blows them out.
+    """
+    weight = np.bincount(image, weights=opacity[:, 0], minlength=count) + 1e-6
+    light = np.bincount(image, weights=colour.mean(axis=1) * opacity[:, 0], minlength=count)
+    sign_light = np.maximum(light / weight, 1.0)
+    background_light = canvas.mean(axis=(1, 2, 3))
+    ratio = np.clip(background_light / sign_light, 0.6, 1.5)
+    return (1 + law.brightness_match * (ratio - 1)).astype(np.float32)
+
+
+def _blur(images: FloatArray) -> FloatArray:
+    """3 × 3 binomial blur with mirrored borders."""
+    padded = np.pad(images, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
+    images = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
+    return (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
