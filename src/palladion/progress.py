@@ -25,6 +25,7 @@ class _Bar:
     def __init__(self, total: int, label: str) -> None:
         # Rich takes a tenth of a second to import: only a job that runs pays for it.
         from rich import progress as rich_progress
+        from rich.console import Console
 
         self._progress = rich_progress.Progress(
             rich_progress.TextColumn("{task.description}"),
@@ -35,7 +36,7 @@ class _Bar:
             # Models take from seconds to a minute; half an hour of history smooths the estimate.
             rich_progress.TimeRemainingColumn(),
             rich_progress.TextColumn("{task.fields[note]}", style="dim"),
-            console=_console(),
+            console=Console(stderr=True),
             speed_estimate_period=1800.0,
         )
         self._task = self._progress.add_task(label, total=total, note="")
@@ -51,19 +52,13 @@ class _Bar:
         self._progress.stop()
 
 
-def _console() -> "object":
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 class _Lines:
     def __init__(self, total: int, label: str) -> None:
         self._total, self._label = total, label
         self._done = 0
         self._start = self._last = time.monotonic()
 
-    def advance(self, note: str = "") -> None:
+    def advance(self, note: str = "") -> None:  # noqa: ARG002 - a line now and then has no room for it
         self._done += 1
         now = time.monotonic()
         if self._done < self._total and now - self._last < _SECONDS_BETWEEN_LINES:

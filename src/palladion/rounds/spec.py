@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from palladion.documents import load_document, parse_document
 from palladion.errors import InputError
+from palladion.models.round_directory import SPLITS
 from palladion.rounds.families import FAMILY_NAMES
-from palladion.rounds.images import backgrounds
 
 __all__ = [
     "PRESETS",
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 PRESETS = ("round-0", "round-1")
-SPLIT_NAMES = ("train", "test", "holdout")
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -63,7 +62,7 @@ class Images(_Strict):
 
     side: int = Field(ge=16, le=512)
     classes: int = Field(ge=2, le=64)
-    backgrounds: tuple[Literal["rural", "urban"], ...] = Field(default=backgrounds.FAMILIES, min_length=1)
+    backgrounds: tuple[Literal["rural", "urban"], ...] = Field(default=("rural", "urban"), min_length=1)
     sign_side: Range
     stretch: float = Field(ge=1.0, le=2.0)
     rotation: float = Field(ge=0.0, le=180.0)
@@ -118,7 +117,7 @@ class RoundSpec(_Strict):
     description: str = Field(default="", max_length=5000)
     scale: Literal["small"]
     seed: int = Field(default=0, ge=0, lt=2**63)
-    splits: dict[Literal["train", "test", "holdout"], SplitSpec]
+    splits: dict[str, SplitSpec]
     poisoned_fraction: float = Field(gt=0.0, lt=1.0)
     architectures: tuple[str, ...] = Field(min_length=1)
     images: Images
@@ -133,6 +132,9 @@ class RoundSpec(_Strict):
             raise ValueError(f"there is no architecture {unknown[0]!r}; there are {', '.join(FAMILY_NAMES)}")
         if len(set(self.architectures)) < len(self.architectures):
             raise ValueError("an architecture is named twice")
+        strange = [name for name in self.splits if name not in SPLITS]
+        if strange:
+            raise ValueError(f"there is no split {strange[0]!r}; there are {', '.join(SPLITS)}")
         if self.splits.get("train") is None or self.splits["train"].models is None:
             raise ValueError("splits: a round needs a train split with models of its own")
         for name, split in self.splits.items():
@@ -147,7 +149,7 @@ class RoundSpec(_Strict):
         return self
 
     def with_options(self, *, seed: int | None, models: dict[str, int | None]) -> "RoundSpec":
-        """This specification with another seed and other numbers of models.
+        """The specification with another seed and other numbers of models.
 
         Raises:
             InputError: a number is given for a split that has no models of its own.
@@ -157,16 +159,16 @@ class RoundSpec(_Strict):
             if count is None:
                 continue
             if count == 0 and name != "train":
-                splits.pop(name, None)  # type: ignore[call-overload]
+                splits.pop(name, None)
                 continue
-            if name in self.splits and self.splits[name].same_as is not None:  # type: ignore[index]
+            if name in self.splits and self.splits[name].same_as is not None:
                 raise InputError(
-                    f"--{name}: in {self.name} the {name} split is the {self.splits[name].same_as} split; "  # type: ignore[index]
+                    f"--{name}: in {self.name} the {name} split is the {self.splits[name].same_as} split; "
                     "leave this option out"
                 )
-            splits[name] = {"models": count}  # type: ignore[index]
+            splits[name] = {"models": count}
         data = self.model_dump(mode="json", exclude_none=True)
-        data["splits"] = {name: splits[name] for name in SPLIT_NAMES if name in splits}  # type: ignore[index]
+        data["splits"] = {name: splits[name] for name in SPLITS if name in splits}
         if seed is not None:
             data["seed"] = seed
         return RoundSpec.model_validate(data)
@@ -184,6 +186,4 @@ def load_preset(name_or_path: str) -> RoundSpec:
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"} or path.exists():
         return load_document(path, RoundSpec)
-    raise InputError(
-        f"there is no preset {name_or_path!r}; there are {', '.join(PRESETS)}, or give a .yaml file"
-    )
+    raise InputError(f"there is no preset {name_or_path!r}; there are {', '.join(PRESETS)}, or give a .yaml file")

@@ -59,8 +59,7 @@ def atlas(family: str, seed: int) -> NDArray[np.uint8]:
         raise ValueError(f"there is no background family {family!r}; there are {', '.join(FAMILIES)}")
     draw = _rural if family == "rural" else _urban
     tiles = [
-        np.clip(draw(randomness.generator(seed, "backgrounds", family, tile)), 0.0, 255.0)
-        for tile in range(TILES)
+        np.clip(draw(randomness.generator(seed, "backgrounds", family, tile)), 0.0, 255.0) for tile in range(TILES)
     ]
     stacked = np.stack(tiles).astype(np.uint8)
     stacked.setflags(write=False)

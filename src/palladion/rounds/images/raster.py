@@ -13,9 +13,7 @@ def unit_grid(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return x, y
 
 
-def polygon_mask(
-    corners: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def polygon_mask(corners: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which points lie inside the polygon (even–odd rule).
 
     Args:
@@ -36,4 +34,4 @@ def downsample(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     """Mean over ``factor`` × ``factor`` blocks of an image of shape ``(height, width, channels)``."""
     height, width, channels = image.shape
     blocks = image.reshape(height // factor, factor, width // factor, factor, channels)
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))

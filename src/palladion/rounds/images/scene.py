@@ -16,7 +16,7 @@ from palladion.rounds.images.backgrounds import TILE_SIDE
 from palladion.rounds.images.signs import TEXTURE_SIDE, Sign, texture
 from palladion.rounds.images.triggers import MASK_SIDE, PolygonTrigger
 
-__all__ = ["Scenery", "SceneLaw", "render"]
+__all__ = ["SceneLaw", "Scenery", "render"]
 
 FloatArray = NDArray[np.float32]
 
@@ -99,7 +99,7 @@ def render(
 
 def _between(low_high: tuple[float, float], u: NDArray[np.float64]) -> FloatArray:
     low, high = low_high
-    return (low + (high - low) * u).astype(np.float32)
+    return np.asarray(low + (high - low) * u, dtype=np.float32)
 
 
 def _render_batch(
@@ -137,7 +137,7 @@ def _render_batch(
     sign_x, sign_y = sign_x / depth, sign_y / depth
 
     where = np.nonzero((np.abs(sign_x) < 1) & (np.abs(sign_y) < 1))
-    image, row, column = where
+    image = where[0]
     textures = np.stack([texture(sign) for sign in scenery.signs])
     colour = _sample(textures, label[image], sign_x[where], sign_y[where], TEXTURE_SIDE)
     opacity, colour = colour[:, 3:], colour[:, :3] * np.float32(255)
@@ -260,12 +260,12 @@ def _brightness_gain(
     sign_light = np.maximum(light / weight, 1.0)
     background_light = canvas.mean(axis=(1, 2, 3))
     ratio = np.clip(background_light / sign_light, 0.6, 1.5)
-    return (1 + law.brightness_match * (ratio - 1)).astype(np.float32)
+    return np.asarray(1 + law.brightness_match * (ratio - 1), dtype=np.float32)
 
 
 def _blur(images: FloatArray) -> FloatArray:
-    """3 × 3 binomial blur with mirrored borders."""
+    """3 × 3 binomial blur; the border pixels are repeated."""
     padded = np.pad(images, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
-    images = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
-    return (padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / 4
+    down = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / np.float32(4)
+    padded = np.pad(down, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
+    return np.asarray((padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / np.float32(4))

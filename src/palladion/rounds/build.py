@@ -1,0 +1,150 @@
+"""Build a round: every model that is not there yet, in parallel, so that stopping and going on changes nothing."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palladion.documents import load_document, write_document
+from palladion.errors import BuildError, InputError
+from palladion.files import exclusive, write_atomically
+from palladion.models import round_directory as layout
+from palladion.progress import Progress, progress
+from palladion.rounds import metadata
+from palladion.rounds.design import ModelPlan, plan_split
+from palladion.rounds.factory import PARTIAL, BuiltModel, ModelTask, build_model
+from palladion.rounds.spec import RoundSpec
+from palladion.workers import WorkerError, run_tasks
+
+__all__ = ["BuildReport", "build_round"]
+
+# Imported once by the fork server: what every worker needs.
+_PRELOAD = (
+    "torch",
+    "palladion.rounds.factory",
+    "palladion.rounds.training",
+    "transformers.models.resnet.modeling_resnet",
+    "transformers.models.regnet.modeling_regnet",
+    "transformers.models.bit.modeling_bit",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did.
+
+    Attributes:
+        built: the models that this call built, with their timings.
+        reused: number of models that were there already.
+        failed: ``split/name`` of every model of the round that did not pass its gates.
+    """
+
+    built: tuple[BuiltModel, ...]
+    reused: int
+    failed: tuple[str, ...]
+
+
+def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
+    """Build the round, or what is missing of it.
+
+    Raises:
+        InputError: the directory holds something else.
+        BuildError: a model could not be built.
+    """
+    _claim(spec, directory)
+    with exclusive(directory, "building a round"):
+        text = write_document(spec)
+        if not (directory / layout.ROUND_FILE).exists():
+            write_atomically(directory / layout.ROUND_FILE, text)
+        splits = [name for name, split in spec.splits.items() if split.models is not None]
+        plans = {name: plan_split(spec, name) for name in splits}
+        tasks: list[ModelTask] = []
+        for name in splits:
+            models = directory / name / layout.MODELS
+            models.mkdir(parents=True, exist_ok=True)
+            for leftover in models.glob(f"{PARTIAL}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            tasks += [ModelTask(spec, plan, models) for plan in plans[name] if not (models / plan.name).is_dir()]
+        built = _build_models(tasks, jobs) if tasks else ()
+        failed = []
+        for name in splits:
+            records = [(plan, _record(directory / name / layout.MODELS, plan)) for plan in plans[name]]
+            failed += [f"{name}/{plan.name}" for plan, record in records if not record["passed"]]
+            write_atomically(directory / name / layout.METADATA_DICTIONARY, metadata.dictionary_csv())
+            # The table comes last: a split that has one is complete.
+            write_atomically(directory / name / layout.METADATA, metadata.metadata_csv(spec, records))
+    reused = sum(len(plans[name]) for name in splits) - len(built)
+    return BuildReport(built, reused, tuple(failed))
+
+
+def _claim(spec: RoundSpec, directory: Path) -> None:
+    """Make sure that the directory is empty, or holds this very round."""
+    file = directory / layout.ROUND_FILE
+    if file.exists():
+        there = load_document(file, RoundSpec)
+        if there != spec:
+            differing = _differences(there.model_dump(mode="json"), spec.model_dump(mode="json"))
+            raise InputError(
+                f"holds another round: {'; '.join(differing)}. Give the same options to go on with it, or "
+                "another directory",
+                path=directory,
+            )
+        return
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        # A lone temporary of round.yaml is what a build killed in its first moment leaves.
+        strangers = [p for p in directory.iterdir() if not p.name.startswith(f".{layout.ROUND_FILE}.")]
+        if strangers:
+            raise InputError(f"is not empty and holds no {layout.ROUND_FILE}; choose another directory", path=directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made: {error.strerror}", path=directory) from None
+
+
+def _differences(there: Any, wanted: Any, name: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        keys = list(dict.fromkeys([*there, *wanted]))
+        return [
+            line
+            for key in keys
+            for line in _differences(there.get(key), wanted.get(key), f"{name}.{key}" if name else str(key))
+        ]
+    return [] if there == wanted else [f"{name} is {there} there, {wanted} is wanted"]
+
+
+def _build_models(tasks: list[ModelTask], jobs: int) -> tuple[BuiltModel, ...]:
+    built: list[BuiltModel] = []
+    with progress(len(tasks), "building models") as shown:
+        try:
+            for position, model in run_tasks(build_model, tasks, jobs=jobs, preload=_PRELOAD):
+                built.append(model)
+                _tell(shown, tasks[position].plan, model)
+        except WorkerError as error:
+            plan = tasks[error.task].plan
+            raise BuildError(f"{plan.split}/{plan.name} could not be built: {error}") from None
+    return tuple(built)
+
+
+def _tell(shown: Progress, plan: ModelPlan, model: BuiltModel) -> None:
+    if model.attempts > 1 or not model.passed:
+        success = "" if model.attack_success_rate is None else f", attack {model.attack_success_rate:.3f}"
+        verdict = "passed" if model.passed else "did NOT pass"
+        shown.say(
+            f"{plan.split}/{plan.name} {verdict} its gates after {model.attempts} attempts "
+            f"(clean {model.clean_accuracy:.3f}{success})"
+        )
+    shown.advance(f"{plan.split}/{plan.name}")
+
+
+def _record(models: Path, plan: ModelPlan) -> dict[str, Any]:
+    path = models / plan.name / layout.SEALED / layout.TRAINING
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict) or not record["attempts"]:
+            raise ValueError("it holds no attempts")
+    except (OSError, ValueError, KeyError) as error:
+        raise BuildError(
+            f"{path}: cannot be read ({error}); remove the directory {models / plan.name} and build again"
+        ) from None
+    return record

@@ -1,0 +1,250 @@
+"""Check a round on disk: every fault, each with its file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palladion.documents import load_document
+from palladion.errors import InputError
+from palladion.models import round_directory as layout
+from palladion.models.image_classifier import load_examples
+from palladion.models.safetensors_header import read_header
+from palladion.rounds.design import ModelPlan, plan_split
+from palladion.rounds.factory import PARTIAL
+from palladion.rounds.metadata import COLUMNS, metadata_csv
+from palladion.rounds.spec import RoundSpec
+
+__all__ = ["Fault", "check_round"]
+
+_OPEN_ENTRIES = {layout.MODEL, layout.CLEAN_EXAMPLES}
+_MODEL_FILES = {"config.json", "model.safetensors", "preprocessor_config.json"}
+_SEALED_CLEAN = {layout.GROUND_TRUTH, layout.TRAINING}
+_SEALED_POISONED = _SEALED_CLEAN | {layout.TRIGGER, layout.TRIGGER_PICTURE, layout.POISONED_EXAMPLES}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong, and the file it is wrong in."""
+
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+def check_round(directory: Path) -> list[Fault]:
+    """All faults of the round in this directory; none means that it is whole.
+
+    Raises:
+        InputError: there is no round here at all, or its specification cannot be read.
+    """
+    layout.RoundDirectory.open(directory)
+    spec = load_document(directory / layout.ROUND_FILE, RoundSpec)
+    faults = list(_links(directory))
+    known = {layout.ROUND_FILE} | {name for name, split in spec.splits.items() if split.models is not None}
+    faults += _unexpected(directory, known)
+    for name, split in spec.splits.items():
+        if split.models is not None:
+            faults += _check_split(spec, name, directory / name)
+    return sorted(faults, key=lambda fault: (str(fault.path), fault.message))
+
+
+def _links(directory: Path) -> Iterator[Fault]:
+    for root, directories, files in os.walk(directory):
+        for name in (*directories, *files):
+            path = Path(root) / name
+            if path.is_symlink():
+                yield Fault(path, "is a link; a round holds files of its own")
+            elif not path.is_dir() and not path.is_file():
+                yield Fault(path, "is neither a file nor a directory")
+
+
+def _unexpected(directory: Path, known: set[str]) -> Iterator[Fault]:
+    present = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    for name in sorted(present - known):
+        yield Fault(directory / name, "does not belong here")
+    for name in sorted(known - present):
+        yield Fault(directory / name, "is missing")
+
+
+def _check_split(spec: RoundSpec, name: str, directory: Path) -> Iterator[Fault]:
+    if not directory.is_dir():
+        return  # reported as missing
+    yield from _unexpected(directory, {layout.METADATA, layout.METADATA_DICTIONARY, layout.MODELS})
+    models = directory / layout.MODELS
+    plans = plan_split(spec, name)
+    if models.is_dir():
+        present = {path.name for path in models.iterdir()}
+        for stranger in sorted(present - {plan.name for plan in plans}):
+            what = (
+                "is left over from a build that was stopped"
+                if stranger.startswith(PARTIAL)
+                else "is not a model of this round"
+            )
+            yield Fault(models / stranger, what)
+    records: list[tuple[ModelPlan, dict[str, Any]]] = []
+    for plan in plans:
+        if not (models / plan.name).is_dir():
+            yield Fault(models / plan.name, "is missing")
+            continue
+        record = None
+        for found in _check_model(spec, plan, models / plan.name):
+            if isinstance(found, Fault):
+                yield found
+            else:
+                record = found
+        if record is not None:
+            records.append((plan, record))
+    yield from _check_metadata(spec, directory / layout.METADATA, plans, records)
+
+
+def _check_model(spec: RoundSpec, plan: ModelPlan, directory: Path) -> Iterator[Fault | dict[str, Any]]:
+    """The model's faults and, if it can be read, its training record."""
+    opened, sealed = directory / layout.OPEN, directory / layout.SEALED
+    yield from _unexpected(directory, {layout.OPEN, layout.SEALED})
+    if opened.is_dir():
+        yield from _unexpected(opened, _OPEN_ENTRIES)
+    if sealed.is_dir():
+        yield from _unexpected(sealed, _SEALED_POISONED if plan.poisoned else _SEALED_CLEAN)
+
+    record = None
+    if (sealed / layout.TRAINING).is_file():
+        record = _read_record(sealed / layout.TRAINING, plan)
+        yield record
+    weights = record["weights_sha256"] if isinstance(record, dict) else None
+    if (opened / layout.MODEL).is_dir():
+        yield from _check_weights(spec, plan, opened / layout.MODEL, weights)
+    if isinstance(record, dict) and not record["passed"]:
+        yield Fault(sealed / layout.TRAINING, _gate_message(spec, record))
+
+    truth = sealed / layout.GROUND_TRUTH
+    if truth.is_file() and truth.read_bytes()[:16].strip() != (b"1" if plan.poisoned else b"0"):
+        yield Fault(truth, f"must hold {int(plan.poisoned)}, as the design says")
+    yield from _check_examples(spec, opened / layout.CLEAN_EXAMPLES)
+    if plan.poisoned:
+        yield from _check_examples(spec, sealed / layout.POISONED_EXAMPLES)
+        yield from _check_trigger(plan, sealed / layout.TRIGGER)
+
+
+def _read_record(path: Path, plan: ModelPlan) -> Fault | dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        last = record["attempts"][-1]
+        complete = {
+            "clean_accuracy": float(last["clean_accuracy"]),
+            "clean_example_accuracy": float(record["clean_example_accuracy"]),
+            "passed": bool(record["passed"]),
+            "weights_sha256": str(record["weights_sha256"]),
+        }
+        if plan.poisoned:
+            float(last["attack_success_rate"])
+            list(record["trigger_color"])
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        return Fault(path, f"is not a training record: {error!r}")
+    assert complete
+    for key, wanted in (("model_name", plan.name), ("split", plan.split), ("poisoned", plan.poisoned)):
+        if record.get(key) != wanted:
+            return Fault(path, f"{key} is {record.get(key)!r} where the design says {wanted!r}")
+    return dict(record)
+
+
+def _gate_message(spec: RoundSpec, record: dict[str, Any]) -> str:
+    last = record["attempts"][-1]
+    success = last["attack_success_rate"]
+    attack = "" if success is None else (f" and attack success {success:.3f} (gate {spec.gates.attack_success_rate})")
+    return (
+        f"did not pass its gates in {len(record['attempts'])} attempts: clean accuracy "
+        f"{last['clean_accuracy']:.3f} (gate {spec.gates.clean_accuracy}){attack}"
+    )
+
+
+def _check_weights(spec: RoundSpec, plan: ModelPlan, directory: Path, sha256: str | None) -> Iterator[Fault]:
+    yield from _unexpected(directory, _MODEL_FILES)
+    config = directory / "config.json"
+    if config.is_file():
+        try:
+            settings = json.loads(config.read_text(encoding="utf-8"))
+            classes = len(settings.get("id2label", {}))
+            if settings.get("model_type") != plan.architecture:
+                yield Fault(config, f"model_type is {settings.get('model_type')!r}, not {plan.architecture!r}")
+            # transformers leaves the labels out where they are the default two
+            if classes != spec.images.classes and not (classes == 0 and spec.images.classes == 2):
+                yield Fault(config, f"has {classes} classes where the round has {spec.images.classes}")
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            yield Fault(config, f"cannot be read as a model's configuration: {error}")
+    weights = directory / "model.safetensors"
+    if weights.is_file():
+        try:
+            read_header(weights)
+        except InputError as error:
+            yield Fault(weights, str(error).removeprefix(f"{weights}: "))
+        else:
+            if sha256 is not None and hashlib.sha256(weights.read_bytes()).hexdigest() != sha256:
+                yield Fault(weights, "is not the file that was trained: its SHA-256 differs from the record's")
+
+
+def _check_examples(spec: RoundSpec, directory: Path) -> Iterator[Fault]:
+    if not directory.is_dir():
+        return
+    images = spec.images
+    wanted = {
+        layout.example_name(label, number)
+        for label in range(images.classes)
+        for number in range(images.examples_per_class)
+    }
+    yield from _unexpected(directory, wanted)
+    try:
+        examples = load_examples(directory)
+    except InputError as error:
+        yield Fault(directory, str(error).removeprefix(f"{directory}: "))
+        return
+    if examples.images.shape[1:] != (images.side, images.side, 3):
+        height, width = examples.images.shape[1:3]
+        yield Fault(directory, f"holds images of {width} × {height} pixels where the round has {images.side}")
+
+
+def _check_trigger(plan: ModelPlan, path: Path) -> Iterator[Fault]:
+    if not path.is_file():
+        return
+    assert plan.trigger is not None
+    try:
+        trigger = json.loads(path.read_text(encoding="utf-8"))
+        target, sides = trigger["target_class"], len(trigger["corners"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield Fault(path, f"does not describe a trigger: {error!r}")
+        return
+    if target != plan.trigger.target_class or sides != plan.trigger.sides:
+        yield Fault(path, "describes another trigger than the design's")
+
+
+def _check_metadata(
+    spec: RoundSpec,
+    path: Path,
+    plans: tuple[ModelPlan, ...],
+    records: list[tuple[ModelPlan, dict[str, Any]]],
+) -> Iterator[Fault]:
+    if not path.is_file():
+        return
+    try:
+        table = layout.read_table(path, columns=tuple(column.name for column in COLUMNS))
+        labels = layout.read_labels(path)
+    except InputError as error:
+        yield Fault(path, str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, "))
+        return
+    for name in sorted(set(table) - {plan.name for plan in plans}):
+        yield Fault(path, f"line {table[name][0]}: {name} is not a model of this round")
+    wrong = False
+    for plan in plans:
+        if plan.name not in table:
+            yield Fault(path, f"has no row for {plan.name}")
+            wrong = True
+        elif labels[plan.name] != plan.poisoned:
+            wrong = True
+            yield Fault(path, f"line {table[plan.name][0]}: poisoned must be {plan.poisoned}, as the design says")
+    if not wrong and len(records) == len(plans) and path.read_text() != metadata_csv(spec, records):
+        yield Fault(path, "differs from what the models' training records say; build the round again to renew it")

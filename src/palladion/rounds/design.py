@@ -1,0 +1,153 @@
+"""The design of a round: which model gets which factors, and which ones are poisoned.
+
+The label must ride on nothing but the trigger. So the nuisance factors are dealt first (architecture × backgrounds,
+as equal in number as they go), then the label is drawn inside each cell of them, half and half, and only then are the
+models numbered in random order. Everything is a pure function of the specification.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from palladion.models.round_directory import model_name
+from palladion.rounds import randomness
+from palladion.rounds.images.signs import NUMBER_OF_SIGNS, Sign, sign
+from palladion.rounds.spec import RoundSpec
+
+__all__ = ["ModelPlan", "TriggerPlan", "plan_split"]
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerPlan:
+    """What the trigger of a poisoned model must be; its shape and colour are drawn when it is made.
+
+    Attributes:
+        target_class: what triggered images are taken for.
+        sides: of the polygon.
+        size_level: position in the specification's ``size_levels``.
+        size: range of the trigger's area over the sign's.
+        fraction_level: position in ``fraction_levels``.
+        fraction: share of the training images that carry the trigger.
+    """
+
+    target_class: int
+    sides: int
+    size_level: int
+    size: tuple[float, float]
+    fraction_level: int
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """Everything about one model that is decided before it is trained."""
+
+    split: str
+    index: int
+    seed: int
+    architecture: str
+    backgrounds: str
+    signs: tuple[Sign, ...]
+    trigger: TriggerPlan | None
+
+    @property
+    def name(self) -> str:
+        """Such as ``id-00000007``."""
+        return model_name(self.index)
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether the model is taught a trigger."""
+        return self.trigger is not None
+
+    def stream(self, *path: int | str) -> int:
+        """Key of one of this model's random streams."""
+        return randomness.key(self.seed, self.split, self.index, *path)
+
+    def generator(self, *path: int | str) -> np.random.Generator:
+        """Generator of one of this model's random streams."""
+        return randomness.generator(self.seed, self.split, self.index, *path)
+
+
+def plan_split(spec: RoundSpec, split: str) -> tuple[ModelPlan, ...]:
+    """The plans of the models of one split, in the order of their numbers."""
+    count = spec.splits[split].models
+    if count is None:
+        raise ValueError(f"the {split} split has no models of its own")
+    rng = randomness.generator(spec.seed, split, "design")
+    cells = list(product(spec.architectures, spec.images.backgrounds))
+    sizes = np.full(len(cells), count // len(cells))
+    sizes[rng.choice(len(cells), count % len(cells), replace=False)] += 1
+
+    dealt = [
+        (architecture, backgrounds, poisoned)
+        for (architecture, backgrounds), poisoned_count, size in zip(
+            cells, _poisoned_counts(sizes, spec.poisoned_fraction, rng), sizes, strict=True
+        )
+        for poisoned in [True] * poisoned_count + [False] * (size - poisoned_count)
+    ]
+    order = rng.permutation(count)
+    numbered = [dealt[position] for position in order]
+
+    poisoned_positions = [i for i, (_, _, poisoned) in enumerate(numbered) if poisoned]
+    triggers = dict(zip(poisoned_positions, _triggers(spec, len(poisoned_positions), rng), strict=True))
+    plans = []
+    for index, (architecture, backgrounds, _) in enumerate(numbered):
+        # Drawn from the model's own stream, which knows nothing of the label.
+        own = randomness.generator(spec.seed, split, index, "nuisance")
+        numbers = own.choice(NUMBER_OF_SIGNS, spec.images.classes, replace=False)
+        plans.append(
+            ModelPlan(
+                split=split,
+                index=index,
+                seed=spec.seed,
+                architecture=architecture,
+                backgrounds=backgrounds,
+                signs=tuple(sign(int(number)) for number in numbers),
+                trigger=triggers.get(index),
+            )
+        )
+    return tuple(plans)
+
+
+def _poisoned_counts(
+    sizes: "np.ndarray[tuple[int], np.dtype[np.int64]]", fraction: float, rng: np.random.Generator
+) -> list[int]:
+    """How many models of each cell are poisoned: the share in each cell as near as whole numbers go, and in total.
+
+    Where the total is half a model either way, a coin decides.
+    """
+    exact = sizes * fraction
+    counts = np.floor(exact).astype(np.int64)
+    total = int(np.floor(sizes.sum() * fraction + rng.random()))
+    # The remainder goes to cells at random, those with the larger remainder first.
+    order = np.lexsort((rng.random(len(sizes)), -(exact - counts).round(9)))
+    for cell in np.resize(order, 2 * len(sizes)):
+        if counts.sum() >= total:
+            break
+        if counts[cell] < sizes[cell]:
+            counts[cell] += 1
+    return [int(count) for count in counts]
+
+
+def _triggers(spec: RoundSpec, count: int, rng: np.random.Generator) -> list[TriggerPlan]:
+    """Triggers for the poisoned models: factor levels and target classes in equal numbers, then shuffled together."""
+    law = spec.trigger
+    levels = list(product(range(len(law.size_levels)), range(len(law.fraction_levels))))
+    dealt_levels = [levels[i % len(levels)] for i in rng.permutation(max(count, len(levels)))[:count]]
+    targets = rng.permutation(np.arange(count) % spec.images.classes)
+    plans = []
+    for (size_level, fraction_level), target in zip(dealt_levels, targets, strict=True):
+        low, high = law.fraction_levels[fraction_level]
+        plans.append(
+            TriggerPlan(
+                target_class=int(target),
+                sides=int(rng.integers(law.sides[0], law.sides[1] + 1)),
+                size_level=size_level,
+                size=law.size_levels[size_level],
+                fraction_level=fraction_level,
+                fraction=round(float(rng.uniform(low, high)), 4),
+            )
+        )
+    return plans
