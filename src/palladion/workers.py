@@ -5,13 +5,12 @@ at a time. The processes come from a fork server that has imported the heavy mod
 task instead of seconds). They die with the process that asked for them, however that one dies.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
-import sys
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import connection
 from typing import Any, TypeVar
 
@@ -21,7 +20,6 @@ __all__ = ["WorkerError", "run_tasks"]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-_PR_SET_PDEATHSIG = 1
 
 
 class WorkerError(PalladionError):
@@ -34,7 +32,7 @@ class WorkerError(PalladionError):
 
 def run_tasks(
     function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int, preload: Sequence[str] = ()
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     """Run ``function`` on every task and yield ``(position, result)`` in the order in which they finish.
 
     Closing the iterator, an error or Ctrl-C kills the tasks that still run.
@@ -107,14 +105,19 @@ def _death(exit_code: int | None) -> str:
     return f"the worker ended with exit code {exit_code} and no result"
 
 
+def _die_with_parent() -> None:
+    # The process that forked us is the fork server, which lives as long as any worker: the kernel's own signal at a
+    # parent's death would never come.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _work(function: Callable[[Any], Any], task: Any, sender: connection.Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent or parent == 1:
-        os._exit(1)  # the fork server died before the line above
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         outcome = (True, function(task))
     except PalladionError as error:

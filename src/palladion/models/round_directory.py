@@ -174,7 +174,7 @@ class RoundDirectory:
                 data = yaml.safe_load(handle.read(1 << 20))
             splits = data["splits"]
             same_as = {str(name): str(split["same_as"]) for name, split in splits.items() if split.get("same_as")}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             raise InputError(f"cannot be read: {error}", path=file) from None
         except (KeyError, TypeError, AttributeError):
             raise InputError("has no splits; is this the file of a round?", path=file) from None

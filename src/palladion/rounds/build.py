@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,13 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
         for name in splits:
             models = directory / name / layout.MODELS
             models.mkdir(parents=True, exist_ok=True)
-            for leftover in models.glob(f"{PARTIAL}*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            _remove_partial(models)
             tasks += [ModelTask(spec, plan, models) for plan in plans[name] if not (models / plan.name).is_dir()]
-        built = _build_models(tasks, jobs) if tasks else ()
+        try:
+            built = _build_models(tasks, jobs) if tasks else ()
+        finally:
+            for name in splits:
+                _remove_partial(directory / name / layout.MODELS)
         failed = []
         for name in splits:
             records = [(plan, _record(directory / name / layout.MODELS, plan)) for plan in plans[name]]
@@ -76,6 +80,11 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
             write_atomically(directory / name / layout.METADATA, metadata.metadata_csv(spec, records))
     reused = sum(len(plans[name]) for name in splits) - len(built)
     return BuildReport(built, reused, tuple(failed))
+
+
+def _remove_partial(models: Path) -> None:
+    for leftover in models.glob(f"{PARTIAL}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _claim(spec: RoundSpec, directory: Path) -> None:
@@ -117,9 +126,11 @@ def _build_models(tasks: list[ModelTask], jobs: int) -> tuple[BuiltModel, ...]:
     built: list[BuiltModel] = []
     with progress(len(tasks), "building models") as shown:
         try:
-            for position, model in run_tasks(build_model, tasks, jobs=jobs, preload=_PRELOAD):
-                built.append(model)
-                _tell(shown, tasks[position].plan, model)
+            # Closed before anything else happens, so that no worker writes any more when the leftovers are removed.
+            with closing(run_tasks(build_model, tasks, jobs=jobs, preload=_PRELOAD)) as finished:
+                for position, model in finished:
+                    built.append(model)
+                    _tell(shown, tasks[position].plan, model)
         except WorkerError as error:
             plan = tasks[error.task].plan
             raise BuildError(f"{plan.split}/{plan.name} could not be built: {error}") from None

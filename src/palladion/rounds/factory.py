@@ -104,6 +104,9 @@ def build_model(task: ModelTask) -> BuiltModel:
     )
     (sealed / layout.TRAINING).write_text(json.dumps(record, indent=1) + "\n")
 
+    for path in partial.rglob("*"):
+        # Whoever evaluates runs as another user; safetensors writes files that only the owner can read.
+        path.chmod(0o755 if path.is_dir() else 0o644)
     final = task.models / plan.name
     try:
         partial.rename(final)

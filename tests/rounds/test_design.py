@@ -1,0 +1,77 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palladion.rounds.design import ModelPlan, plan_split
+from palladion.rounds.spec import RoundSpec, load_preset
+
+
+def plans(count: int, seed: int, split: str = "train") -> tuple[ModelPlan, ...]:
+    spec = load_preset("round-1").with_options(seed=seed, models={"train": count, "test": count, "holdout": count})
+    return plan_split(spec, split)
+
+
+@given(st.integers(1, 60), st.integers(0, 2**40))
+@settings(max_examples=60, deadline=None)
+def test_half_of_the_models_are_poisoned_in_all_and_in_every_cell(count: int, seed: int) -> None:
+    models = plans(count, seed)
+    assert [plan.index for plan in models] == list(range(count))
+    poisoned = sum(plan.poisoned for plan in models)
+    assert poisoned in {count // 2, (count + 1) // 2}
+    cells = Counter((plan.architecture, plan.backgrounds) for plan in models)
+    assert max(cells.values()) - min(cells.get(cell, 0) for cell in cells) <= 1
+    for cell, size in cells.items():
+        within = sum(plan.poisoned for plan in models if (plan.architecture, plan.backgrounds) == cell)
+        assert within in {size // 2, (size + 1) // 2}
+
+
+@given(st.integers(2, 40), st.integers(0, 2**40))
+@settings(max_examples=30, deadline=None)
+def test_trigger_levels_and_targets_are_dealt_in_equal_numbers(count: int, seed: int) -> None:
+    triggers = [plan.trigger for plan in plans(count, seed) if plan.trigger]
+    levels = Counter((trigger.size_level, trigger.fraction_level) for trigger in triggers)
+    assert max(levels.values()) <= len(triggers) // 4 + 1
+    targets = Counter(trigger.target_class for trigger in triggers)
+    assert max(targets.values()) <= len(triggers) // 5 + 1
+    law = load_preset("round-1").trigger
+    for trigger in triggers:
+        low, high = law.fraction_levels[trigger.fraction_level]
+        assert low <= trigger.fraction <= high
+        assert trigger.size == law.size_levels[trigger.size_level]
+        assert 3 <= trigger.sides <= 12
+
+
+def test_a_plan_is_a_pure_function_of_the_specification() -> None:
+    assert plans(12, 5) == plans(12, 5)
+    assert plans(12, 5) != plans(12, 6)
+    assert [plan.signs for plan in plans(12, 5)] != [plan.signs for plan in plans(12, 5, "test")]
+
+
+def test_signs_of_one_model_differ() -> None:
+    for plan in plans(30, 1):
+        assert len(set(plan.signs)) == 5
+
+
+def test_the_number_of_a_model_says_nothing_of_its_label() -> None:
+    # Over many rounds each number is poisoned half of the time: 5 standard errors.
+    poisoned = np.array([[plan.poisoned for plan in plans(12, seed)] for seed in range(400)])
+    assert np.abs(poisoned.mean(axis=0) - 0.5).max() < 5 * 0.5 / np.sqrt(400)
+
+
+def test_the_nuisance_factors_of_a_model_do_not_depend_on_its_label() -> None:
+    spec = load_preset("round-1").with_options(seed=3, models={"train": 24})
+    data = spec.model_dump(mode="json", exclude_none=True)
+    other = RoundSpec.model_validate(data | {"poisoned_fraction": 0.25})
+    half, quarter = plan_split(spec, "train"), plan_split(other, "train")
+    assert [plan.poisoned for plan in half] != [plan.poisoned for plan in quarter]
+    assert [plan.signs for plan in half] == [plan.signs for plan in quarter]
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.02, 2), (0.25, 25), (0.98, 98)])
+def test_other_prevalences_come_out_exactly(fraction: float, expected: int) -> None:
+    data = load_preset("round-1").with_options(seed=1, models={"train": 100}).model_dump(mode="json", exclude_none=True)
+    spec = RoundSpec.model_validate(data | {"poisoned_fraction": fraction})
+    assert sum(plan.poisoned for plan in plan_split(spec, "train")) == expected

@@ -1,0 +1,96 @@
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from palladion.documents import parse_document, write_document
+from palladion.errors import InputError
+from palladion.rounds.spec import PRESETS, RoundSpec, load_preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_being_written_and_read(name: str) -> None:
+    spec = load_preset(name)
+    assert spec.name == name
+    assert parse_document(write_document(spec), Path("round.yaml"), RoundSpec) == spec
+
+
+def test_round_0_is_a_dry_run_whose_test_split_is_its_train_split() -> None:
+    splits = load_preset("round-0").splits
+    assert splits["test"].same_as == "train"
+    assert "holdout" not in splits
+
+
+def test_round_1_is_half_poisoned_with_polygons_of_3_to_12_sides() -> None:
+    spec = load_preset("round-1")
+    assert spec.poisoned_fraction == 0.5
+    assert spec.trigger.sides == (3, 12)
+    assert len(spec.architectures) == 3
+    assert min(spec.gates.clean_accuracy, spec.gates.attack_success_rate) >= 0.95
+
+
+def test_options_change_seed_and_numbers() -> None:
+    spec = load_preset("round-1").with_options(seed=9, models={"train": 6, "test": 4, "holdout": 0})
+    assert spec.seed == 9
+    assert {name: split.models for name, split in spec.splits.items()} == {"train": 6, "test": 4}
+
+
+def test_round_0_has_no_test_models_of_its_own() -> None:
+    with pytest.raises(InputError, match="--test: in round-0 the test split is the train split"):
+        load_preset("round-0").with_options(seed=None, models={"test": 4})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  rotation: 25.0", "  rotatoin: 25.0", r"line \d+: there is no key 'images.rotatoin'; did you mean 'rotation'"),
+        ("scale: small", "scale: huge", r"round.yaml, line \d+: scale"),
+        ("sides: [3, 12]", "sides: [2, 12]", r"line \d+: trigger.sides.0: .*greater than or equal to 3"),
+        ("sides: [3, 12]", "sides: [9, 4]", r"\[low, high\]"),
+        ("fog: [0.1, 0.4]", "fog: [0.4, 0.1]", r"line \d+: images.fog: a range is written"),
+        ("[resnet, regnet, bit]", "[resnet, alexnet]", "no architecture 'alexnet'; there are resnet"),
+        ("[resnet, regnet, bit]", "[resnet, resnet]", "named twice"),
+        ("holdout: {models: 12}", "holdout: {same_as: holdout}", "same_as must name"),
+        ("holdout: {models: 12}", "final: {models: 12}", "no split 'final'"),
+        ("train: {models: 24}", "train: {}", "either models or same_as"),
+        ("name: round-1", "name: ../../etc", r"line \d+: name"),
+        ("seed: 0", "seed: -4", r"line \d+: seed"),
+        ("format: palladion-round/1", "format: [", "is not YAML"),
+        ("format: palladion-round/1", "format: other", r"line 1: format"),
+    ],
+)
+def test_faults_name_file_line_and_key(old: str, new: str, message: str) -> None:
+    text = _preset_text()
+    assert old in text
+    with pytest.raises(InputError, match=message):
+        parse_document(text.replace(old, new), Path("round.yaml"), RoundSpec)
+
+
+def _preset_text() -> str:
+    text = resources.files("palladion.rounds").joinpath("presets", "round-1.yaml").read_text()
+    return text.replace("scale: small", "scale: small\nseed: 0")
+
+
+def test_every_fault_is_told_at_once() -> None:
+    text = _preset_text().replace("noise: 5.0", "noise: loud").replace("steps: 500", "steps: 0")
+    with pytest.raises(InputError) as caught:
+        parse_document(text, Path("round.yaml"), RoundSpec)
+    assert "images.noise" in str(caught.value)
+    assert "training.steps" in str(caught.value)
+
+
+def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no preset 'round-99'; there are round-0, round-1"):
+        load_preset("round-99")
+    with pytest.raises(InputError, match="no such file"):
+        load_preset(str(tmp_path / "absent.yaml"))
+
+
+def test_a_binary_or_giant_file_is_refused(tmp_path: Path) -> None:
+    binary, giant = tmp_path / "binary.yaml", tmp_path / "giant.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    giant.write_bytes(b"a" * (2 << 20))
+    with pytest.raises(InputError, match="cannot be read as text"):
+        load_preset(str(binary))
+    with pytest.raises(InputError, match="larger than 1 MiB"):
+        load_preset(str(giant))
