@@ -120,9 +120,7 @@ def plain_subset(poisoned: Booleans, level: int) -> list[int]:
         taken += wanted
 
 
-def plain_sweep(
-    probability: Floats, poisoned: Booleans, levels: list[int], repeats: int
-) -> list[tuple[float, float]]:
+def plain_sweep(probability: Floats, poisoned: Booleans, levels: list[int], repeats: int) -> list[tuple[float, float]]:
     scores = []
     for level in levels:
         for _ in range(repeats):
@@ -158,9 +156,7 @@ def measure(predictions: int, clusters: int, replicates: int, full: bool) -> lis
     plain, _ = timed(lambda: metrics.roc_curve(y, p, drop_intermediate=False))
     rows.append(Row("ROC curve", seconds, plain, "all"))
     seconds, _ = timed(lambda: normal_interval(cross_entropy(p, y)))
-    plain, _ = timed(
-        lambda: 1.96 * np.std(-np.log(np.where(y, p, 1 - p).clip(1e-12, 1))) / np.sqrt(predictions)
-    )
+    plain, _ = timed(lambda: 1.96 * np.std(-np.log(np.where(y, p, 1 - p).clip(1e-12, 1))) / np.sqrt(predictions))
     rows.append(Row("CE interval, normal", seconds, plain, "all"))
     seconds, _ = timed(lambda: delong_interval(p, y))
     rows.append(Row("AUC interval, DeLong", seconds, None, "not in scikit-learn"))

@@ -18,7 +18,7 @@ def _table(tmp_path: Path, text: str) -> Path:
     ("cell", "poisoned"),
     [("True", True), ("False", False), ("true", True), ("1", True), ("0", False), ("1.0", True), ("0.0", False)],
 )
-def test_labels_are_written_in_several_ways(tmp_path: Path, cell: str, poisoned: bool) -> None:  # noqa: FBT001
+def test_labels_are_written_in_several_ways(tmp_path: Path, cell: str, poisoned: bool) -> None:
     assert read_labels(_table(tmp_path, f"{HEADER}id-00000000,{cell}\n")) == {"id-00000000": poisoned}
 
 

@@ -108,7 +108,9 @@ def test_the_number_of_jobs_does_not_change_a_bit(built: Path, tmp_path: Path) -
 
 def test_another_seed_gives_other_models(built: Path, tmp_path: Path) -> None:
     build_round(small_spec(seed=8, train=1, test=1), tmp_path / "other", jobs=2)
-    one, other = (path / "train/models/id-00000000/open/model/model.safetensors" for path in (built, tmp_path / "other"))
+    one, other = (
+        path / "train/models/id-00000000/open/model/model.safetensors" for path in (built, tmp_path / "other")
+    )
     assert one.read_bytes() != other.read_bytes()
 
 
@@ -194,7 +196,9 @@ def test_a_build_killed_ten_times_ends_in_the_same_files(built: Path, tmp_path: 
         process = subprocess.Popen(build_command(file, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0.0, 0.6 * whole))
         if process.poll() is not None:  # it was done before; kill the next one while it finds that out
-            process = subprocess.Popen(build_command(file, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                build_command(file, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             time.sleep(moments.uniform(0.0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -223,6 +227,6 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert _group(process.pid) == []
     assert not list(out.glob("*/models/.partial-*"))
-    assert all(
-        (path / "sealed" / "training.json").exists() for path in out.glob("*/models/id-*")
-    ), "a model's directory is whole or absent"
+    assert all((path / "sealed" / "training.json").exists() for path in out.glob("*/models/id-*")), (
+        "a model's directory is whole or absent"
+    )

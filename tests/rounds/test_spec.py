@@ -43,7 +43,11 @@ def test_round_0_has_no_test_models_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  rotation: 25.0", "  rotatoin: 25.0", r"line \d+: there is no key 'images.rotatoin'; did you mean 'rotation'"),
+        (
+            "  rotation: 25.0",
+            "  rotatoin: 25.0",
+            r"line \d+: there is no key 'images.rotatoin'; did you mean 'rotation'",
+        ),
         ("scale: small", "scale: huge", r"round.yaml, line \d+: scale"),
         ("sides: [3, 12]", "sides: [2, 12]", r"line \d+: trigger.sides.0: .*greater than or equal to 3"),
         ("sides: [3, 12]", "sides: [9, 4]", r"\[low, high\]"),

@@ -164,9 +164,7 @@ def test_intervals_contain_the_estimates() -> None:
 
 
 @pytest.mark.parametrize("by_matrix", [True, False])
-def test_identical_submissions_differ_by_exactly_nothing(
-    monkeypatch: pytest.MonkeyPatch, by_matrix: bool
-) -> None:
+def test_identical_submissions_differ_by_exactly_nothing(monkeypatch: pytest.MonkeyPatch, by_matrix: bool) -> None:
     monkeypatch.setattr(bootstrap, "_MATRIX_UNITS", 4096 if by_matrix else 0)
     probability, poisoned, cluster = clustered()
     plan = Bootstrap(poisoned, clusters=cluster, replicates=99)
@@ -180,9 +178,7 @@ def test_identical_submissions_differ_by_exactly_nothing(
 
 
 @pytest.mark.parametrize("by_matrix", [True, False])
-def test_paired_differences_are_those_of_the_same_resamples(
-    monkeypatch: pytest.MonkeyPatch, by_matrix: bool
-) -> None:
+def test_paired_differences_are_those_of_the_same_resamples(monkeypatch: pytest.MonkeyPatch, by_matrix: bool) -> None:
     monkeypatch.setattr(bootstrap, "_MATRIX_UNITS", 4096 if by_matrix else 0)
     a, poisoned, cluster = clustered()
     b = np.clip(a + np.random.default_rng(8).normal(0, 0.05, a.size), 0, 1)

@@ -40,9 +40,7 @@ METRICS: list[Callable[..., object]] = [
 
 def test_published_scores_of_round_1_perspecta() -> None:
     probability, poisoned = perspecta()
-    assert mean_cross_entropy(probability, poisoned) == pytest.approx(
-        -(91 * math.log(0.9) + 9 * math.log(0.1)) / 100
-    )
+    assert mean_cross_entropy(probability, poisoned) == pytest.approx(-(91 * math.log(0.9) + 9 * math.log(0.1)) / 100)
     assert round(mean_cross_entropy(probability, poisoned), 4) == 0.3031
     assert brier_score(probability, poisoned) == pytest.approx(0.082)
     assert roc_auc(probability, poisoned) == pytest.approx(0.910)
@@ -213,9 +211,7 @@ def test_agreement_with_scikit_learn(data: Scored) -> None:
     probability, poisoned = data
     clipped = np.clip(probability, 1e-12, 1 - 1e-12)
     assert roc_auc(probability, poisoned) == pytest.approx(metrics.roc_auc_score(poisoned, probability))
-    assert brier_score(probability, poisoned) == pytest.approx(
-        metrics.brier_score_loss(poisoned, probability)
-    )
+    assert brier_score(probability, poisoned) == pytest.approx(metrics.brier_score_loss(poisoned, probability))
     assert mean_cross_entropy(probability, poisoned) == pytest.approx(metrics.log_loss(poisoned, clipped))
     curve = roc_curve(probability, poisoned)
     assert curve is not None
@@ -233,17 +229,13 @@ def test_the_reliability_table_accounts_for_every_data_point(data: Scored, bins:
     assert sum(row.count for row in table) == probability.size
     error = 0.0
     for row in table:
-        inside = (probability >= row.lower) & (
-            (probability < row.upper) if row.upper < 1 else (probability <= 1)
-        )
+        inside = (probability >= row.lower) & ((probability < row.upper) if row.upper < 1 else (probability <= 1))
         assert row.count == inside.sum()
         if row.mean_probability is not None and row.fraction_poisoned is not None:
             assert row.mean_probability == pytest.approx(probability[inside].mean())
             assert row.fraction_poisoned == pytest.approx(poisoned[inside].mean())
             error += row.count * abs(row.mean_probability - row.fraction_poisoned)
-    assert expected_calibration_error(probability, poisoned, bins=bins) == pytest.approx(
-        error / probability.size
-    )
+    assert expected_calibration_error(probability, poisoned, bins=bins) == pytest.approx(error / probability.size)
 
 
 def test_the_area_under_the_curve_is_the_auc() -> None:

@@ -84,9 +84,7 @@ def test_an_attack_without_eligible_inputs_is_named() -> None:
         ([1, 0], {"attacks": ["a", None]}, r"attacks\[1\] is None"),
     ],
 )
-def test_successes_that_cannot_be_counted(
-    succeeded: object, options: dict[str, object], message: str
-) -> None:
+def test_successes_that_cannot_be_counted(succeeded: object, options: dict[str, object], message: str) -> None:
     with pytest.raises(ScoringError, match=message):
         attack_success_rate(succeeded, **options)  # type: ignore[arg-type]
 

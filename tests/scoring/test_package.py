@@ -12,8 +12,6 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 def test_importing_it_loads_nothing_heavier_than_numpy() -> None:
     code = "import sys, palladion.scoring; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.split()
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "numpy" in loaded
     assert not {"pandas", "scipy", "sklearn", "torch", "matplotlib", "pydantic"} & set(loaded)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Build, show and check rounds of clean and poisoned models.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build, show and check rounds of clean and poisoned models.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of the round")]
 

@@ -1,13 +1,14 @@
 """Start one program, wait for it, measure it, and leave nothing of it running.
 
-A script of its own, run as ``python -I -S launcher.py``. It reads one line of JSON from standard input, runs the
-program to its end, and writes one line of JSON to standard output. When standard input closes, whoever asked is gone or
-has changed his mind: the program is killed.
+A script of its own, run as ``python -I -S launcher.py``. It reads one line of JSON from standard input,
+runs the program to its end, and writes one line of JSON to standard output. When standard input closes,
+whoever asked is gone or has changed his mind: the program is killed.
 
-Why a program in between: on ``exec`` Linux carries the high-water mark of the memory of the process that forked over
-to the one that starts, so a child started straight from a large process would report that one's memory as its own.
-This one is small. It is also the subreaper of all that the program starts: a daemon that the program leaves behind
-becomes a child of this process and is killed, so the next data point starts on a quiet machine.
+Why a program in between: on ``exec`` Linux carries the high-water mark of the memory of the process that
+forked over to the one that starts, so a child started straight from a large process would report that one's
+memory as its own. This one is small. It is also the subreaper of all that the program starts: a daemon that
+the program leaves behind becomes a child of this process and is killed, so the next data point starts on a
+quiet machine.
 
 Request::
 
@@ -186,7 +187,7 @@ def _become(request: dict[str, Any], out: int, err: int | None, fail: int) -> No
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.chdir(request["directory"])
-        os.execve(request["argv"][0], request["argv"], request["environment"])
+        os.execve(request["argv"][0], request["argv"], request["environment"])  # noqa: S606
     except OSError as error:
         os.write(fail, f"{error.filename or request['argv'][0]}: {error.strerror}".encode())
     finally:
@@ -212,10 +213,8 @@ def _descendants() -> list[int]:
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib takes time to import
         if name.isdigit():
-            with (
-                contextlib.suppress(OSError, ValueError, IndexError),
-                open(f"/proc/{name}/stat", "rb") as file,
-            ):  # noqa: PTH123
+            path = f"/proc/{name}/stat"
+            with contextlib.suppress(OSError, ValueError, IndexError), open(path, "rb") as file:  # noqa: PTH123
                 # The name of the program stands in brackets and may hold anything.
                 parent = int(file.read().rpartition(b")")[2].split()[1])
                 children.setdefault(parent, []).append(int(name))

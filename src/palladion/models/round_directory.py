@@ -227,20 +227,22 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise InputError(f"is not CSV: {error}", path=path) from None
 
 
-def read_table(path: Path, *, columns: tuple[str, ...]) -> dict[str, tuple[int, dict[str, str]]]:
-    """A table with a column ``model_name``: each row, and its line, by that name.
+def read_table(
+    path: Path, *, columns: tuple[str, ...], key: str = "model_name"
+) -> dict[str, tuple[int, dict[str, str]]]:
+    """A table with a column of names: each row, and its line, by its name.
 
     Raises:
         InputError: with file and line, for anything at fault: a column missing, a name twice or empty, a ragged row.
     """
     table: dict[str, tuple[int, dict[str, str]]] = {}
     for line, row in _rows(path):
-        for column in ("model_name", *columns):
+        for column in (key, *columns):
             if column not in row:
                 raise InputError(f"has no column {column!r}; it has {', '.join(row)}", path=path, line=1)
-        name = row["model_name"]
+        name = row[key]
         if not name:
-            raise InputError("the model_name is empty", path=path, line=line)
+            raise InputError(f"the {key} is empty", path=path, line=line)
         if name in table:
             raise InputError(f"{name} stands in line {table[name][0]} already", path=path, line=line)
         table[name] = (line, row)

@@ -127,9 +127,7 @@ class Answers:
         return cls._gather(texts, parse_answer)
 
     @classmethod
-    def _gather(
-        cls, items: Sequence[T | None], read: Callable[[T | None], tuple[float | None, AnswerStatus]]
-    ) -> Self:
+    def _gather(cls, items: Sequence[T | None], read: Callable[[T | None], tuple[float | None, AnswerStatus]]) -> Self:
         if isinstance(items, str):
             raise ScoringError("answers must be a sequence with one element a data point, not one string")
         pairs = [read(item) for item in items]

@@ -157,9 +157,7 @@ def accuracy(probability: ArrayLike, poisoned: ArrayLike, *, threshold: float = 
     return float(np.mean((p > threshold) == as_labels(poisoned, length=p.size)))
 
 
-def reliability_table(
-    probability: ArrayLike, poisoned: ArrayLike, *, bins: int = 10
-) -> tuple[ReliabilityBin, ...]:
+def reliability_table(probability: ArrayLike, poisoned: ArrayLike, *, bins: int = 10) -> tuple[ReliabilityBin, ...]:
     """What is behind a reliability diagram: ``bins`` bins of equal width over [0, 1], empty ones included."""
     edges, count, p_sum, y_sum = _binned(probability, poisoned, bins)
     return tuple(

@@ -55,9 +55,7 @@ def delong_variance(probability: ArrayLike, poisoned: ArrayLike) -> float | None
     return _variance(twice_wins(p, y), y)
 
 
-def delong_interval(
-    probability: ArrayLike, poisoned: ArrayLike, *, confidence: float = 0.95
-) -> Interval | None:
+def delong_interval(probability: ArrayLike, poisoned: ArrayLike, *, confidence: float = 0.95) -> Interval | None:
     """AUC ± z·√(DeLong's variance), clipped to [0, 1]; None where one class is absent.
 
     Where DeLong's variance is zero (perfect separation either way, or one constant answer) or undefined (a

@@ -47,9 +47,7 @@ def twice_wins(probability: Floats, poisoned: Booleans) -> Integers:
     return wins
 
 
-def pair_wins(
-    probability: Floats, poisoned: Booleans, unit: NDArray[np.intp], rows: slice, columns: slice
-) -> Floats:
+def pair_wins(probability: Floats, poisoned: Booleans, unit: NDArray[np.intp], rows: slice, columns: slice) -> Floats:
     """Twice the wins between units: U[a, b] over pairs (poisoned point of unit a, clean point of unit b).
 
     Args:

@@ -155,9 +155,7 @@ def prevalence_sweep(
         first, second = generator.permutation(positives), generator.permutation(negatives)
         ce_sum = np.cumsum(entropy[0][first])[taken - 1] + np.cumsum(entropy[1][second])[kept - 1]
         mean_ce[:, repeat] = ce_sum / total
-        wins_sum = np.where(
-            all_clean, np.cumsum(won[0][first])[taken - 1], np.cumsum(won[1][second])[kept - 1]
-        )
+        wins_sum = np.where(all_clean, np.cumsum(won[0][first])[taken - 1], np.cumsum(won[1][second])[kept - 1])
         auc[:, repeat] = wins_sum / (2 * taken * kept)
 
     prevalence = taken / total

@@ -1,5 +1,5 @@
 """What a submission is: looked at without running any of it."""
 
-from palladion.submissions.submission import DataPointPaths, Kind, Submission, digest_of
+from palladion.submissions.submission import LEARNED_PARAMETERS, DataPointPaths, Kind, Submission, digest_of
 
-__all__ = ["DataPointPaths", "Kind", "Submission", "digest_of"]
+__all__ = ["LEARNED_PARAMETERS", "DataPointPaths", "Kind", "Submission", "digest_of"]

@@ -23,7 +23,16 @@ from palladion import __version__
 from palladion.detectors.registry import reference_detectors
 from palladion.errors import InputError
 
-__all__ = ["ENTRYPOINT", "LEARNED_PARAMETERS", "METAPARAMETERS", "SCHEMA", "DataPointPaths", "Kind", "Submission", "digest_of"]
+__all__ = [
+    "ENTRYPOINT",
+    "LEARNED_PARAMETERS",
+    "METAPARAMETERS",
+    "SCHEMA",
+    "DataPointPaths",
+    "Kind",
+    "Submission",
+    "digest_of",
+]
 
 ENTRYPOINT, DETECTOR = "entrypoint.py", "detector.py"
 METAPARAMETERS, SCHEMA = "metaparameters.json", "metaparameters_schema.json"

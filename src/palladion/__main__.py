@@ -1,0 +1,5 @@
+"""``python -m palladion``."""
+
+from palladion.cli import main
+
+main()

@@ -1,0 +1,3 @@
+"""Scores as people read them: tables, figures, files."""
+
+__all__: list[str] = []
