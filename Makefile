@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
-# Unpacked packages are compiled when they are first imported, which is far less than all of them.
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile -c constraints.txt
+# Not compiled as a whole: what is used is compiled by importing it once, which is far less.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --quiet --no-compile -c constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench docs clean system
@@ -27,6 +27,7 @@ $(BIN)/python:
 $(VENV)/.models: $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing palladion[models] into $(VENV)"
 	@$(PIP) -e '.[models]'
+	@$(BIN)/python -c 'import torch, transformers.modeling_utils, transformers.models.auto.modeling_auto'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.models pyproject.toml constraints.txt

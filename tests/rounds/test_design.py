@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -50,9 +51,18 @@ def test_a_plan_is_a_pure_function_of_the_specification() -> None:
     assert [plan.signs for plan in plans(12, 5)] != [plan.signs for plan in plans(12, 5, "test")]
 
 
-def test_signs_of_one_model_differ() -> None:
-    for plan in plans(30, 1):
-        assert len(set(plan.signs)) == 5
+def test_signs_of_one_model_differ_in_two_ways_at_least() -> None:
+    for plan in plans(40, 1):
+        assert len(plan.signs) == 5
+        for one, other in combinations(plan.signs, 2):
+            assert (one.shape != other.shape) + (one.scheme != other.scheme) + (one.icon != other.icon) >= 2
+
+
+def test_there_are_signs_for_the_largest_number_of_classes() -> None:
+    data = load_preset("round-1").with_options(seed=1, models={"train": 2}).model_dump(mode="json", exclude_none=True)
+    data["images"]["classes"] = 64
+    for plan in plan_split(RoundSpec.model_validate(data), "train"):
+        assert len(set(plan.signs)) == 64
 
 
 def test_the_number_of_a_model_says_nothing_of_its_label() -> None:

@@ -13,7 +13,6 @@ labels.
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from palladion.detectors.calibration import LogisticCalibration
 from palladion.detectors.contract import Detector
 from palladion.detectors.train_split import TrainSplit
 from palladion.errors import InputError
+from palladion.models.image_classifier import PRELOAD, load_classifier, load_examples
 
 __all__ = ["InversionDetector"]
 
@@ -59,16 +59,19 @@ class InversionDetector(Detector):
     def configure(self, train_split: TrainSplit) -> None:
         """Learn how the sizes of the masks go with the labels."""
         features = train_split.map(
-            self.features, "inverting triggers", preload=("torch", "transformers", "palladion.detectors.inversion")
+            self.features, "inverting triggers", preload=("palladion.detectors.inversion", *PRELOAD)
         )
         fitted = LogisticCalibration.fit(features, train_split.poisoned, ridge=self.ridge)
-        self.calibration_: dict[str, Any] = asdict(fitted)
+        self.calibration_ = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(fitted).items()
+        }
 
     def probability(self, model_dir: Path, examples_dir: Path) -> float:
         """The probability that the model is poisoned."""
         if not hasattr(self, "calibration_"):
             raise InputError("the inversion detector must be configured on a train split before it can answer")
-        return LogisticCalibration(**self.calibration_).probability(self.features(model_dir, examples_dir))
+        calibration = LogisticCalibration(**self.calibration_)
+        return calibration.probability(self.features(model_dir, examples_dir))
 
     def features(self, model_dir: Path, examples_dir: Path) -> list[float]:
         """What the calibration sees: log of the smallest mask, and of its share of the second smallest."""
@@ -82,8 +85,6 @@ class InversionDetector(Detector):
             InputError: the model or the examples cannot be read, or the examples show fewer than two classes.
         """
         import torch
-
-        from palladion.models.image_classifier import load_classifier, load_examples
 
         torch.set_num_threads(1)
         network = load_classifier(model_dir).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

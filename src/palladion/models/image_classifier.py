@@ -18,7 +18,11 @@ from palladion.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Examples", "load_classifier", "load_examples"]
+__all__ = ["PRELOAD", "Examples", "load_classifier", "load_examples"]
+
+PRELOAD = ("torch", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
+"""Modules that take long to import and that :func:`load_classifier` needs."""
+
 
 _EXAMPLE = re.compile(r"class_([0-9]{1,4})_example_([0-9]{1,6})\.png")
 _MAXIMUM_CONFIG_BYTES = 1 << 20

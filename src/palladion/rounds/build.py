@@ -11,6 +11,7 @@ from palladion.documents import load_document, write_document
 from palladion.errors import BuildError, InputError
 from palladion.files import exclusive, write_atomically
 from palladion.models import round_directory as layout
+from palladion.models.image_classifier import PRELOAD
 from palladion.progress import Progress, progress
 from palladion.rounds import metadata
 from palladion.rounds.design import ModelPlan, plan_split
@@ -22,7 +23,7 @@ __all__ = ["BuildReport", "build_round"]
 
 # Imported once by the fork server: what every worker needs.
 _PRELOAD = (
-    "torch",
+    *PRELOAD,
     "palladion.rounds.factory",
     "palladion.rounds.training",
     "transformers.models.resnet.modeling_resnet",

@@ -96,7 +96,6 @@ def plan_split(spec: RoundSpec, split: str) -> tuple[ModelPlan, ...]:
     for index, (architecture, backgrounds, _) in enumerate(numbered):
         # Drawn from the model's own stream, which knows nothing of the label.
         own = randomness.generator(spec.seed, split, index, "nuisance")
-        numbers = own.choice(NUMBER_OF_SIGNS, spec.images.classes, replace=False)
         plans.append(
             ModelPlan(
                 split=split,
@@ -104,11 +103,29 @@ def plan_split(spec: RoundSpec, split: str) -> tuple[ModelPlan, ...]:
                 seed=spec.seed,
                 architecture=architecture,
                 backgrounds=backgrounds,
-                signs=tuple(sign(int(number)) for number in numbers),
+                signs=_signs(spec.images.classes, own),
                 trigger=triggers.get(index),
             )
         )
     return tuple(plans)
+
+
+def _signs(classes: int, rng: np.random.Generator) -> tuple[Sign, ...]:
+    """One sign a class, any two of them different in at least two of shape, colours and icon.
+
+    A circle and an octagon that are otherwise the same cannot be told apart at 32 pixels, nor can a network learn to.
+    """
+    shuffled = [sign(int(number)) for number in rng.permutation(NUMBER_OF_SIGNS)]
+    chosen: list[Sign] = []
+    for least in (2, 1):  # with very many classes there may be too few such signs: then any others
+        for candidate in shuffled:
+            if len(chosen) < classes and all(_differences(candidate, other) >= least for other in chosen):
+                chosen.append(candidate)
+    return tuple(chosen)
+
+
+def _differences(one: Sign, other: Sign) -> int:
+    return (one.shape != other.shape) + (one.scheme != other.scheme) + (one.icon != other.icon)
 
 
 def _poisoned_counts(
