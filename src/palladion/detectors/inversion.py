@@ -13,6 +13,7 @@ labels.
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class InversionDetector(Detector):
             self.features, "inverting triggers", preload=("palladion.detectors.inversion", *PRELOAD)
         )
         fitted = LogisticCalibration.fit(features, train_split.poisoned, ridge=self.ridge)
-        self.calibration_ = {
+        self.calibration_: dict[str, Any] = {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(fitted).items()
         }
 

@@ -74,6 +74,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     n = metrics["n"]
     table.add_row("data points", str(n), "", f"{metrics['poisoned']} poisoned")
     table.add_row("missing", str(metrics["missing"]), "", f"of {n}; each counts as 0.5" if metrics["missing"] else "")
+    low, high = metrics["cross_entropy_interval"]
+    if low == high:
+        # Honest, and easily misread: one model answered otherwise would move the score far more.
+        table.caption = "every model was answered equally well: resampling these models shows no other score"
     if metrics["out_of_range"]:
         table.add_row("out of range", str(metrics["out_of_range"]), "", f"of {n}; each counts as 0.5")
     return table
@@ -83,25 +87,17 @@ def comparison_table(rows: Sequence[ComparedSubmission]) -> Table:
     """Submissions side by side, the best first, each with its difference from the first."""
     table = _table()
     table.add_column("submission")
-    table.add_column("cross-entropy", justify="right")
-    table.add_column("95% interval", justify="right")
-    table.add_column("target", justify="right")
-    table.add_column("")
-    for name in ("behind the first", "95% interval", "ROC AUC", "Brier", "missing"):
-        table.add_column(name, justify="right")
+    for name in ("cross-entropy, 95%", "target", "behind the first, 95%", "ROC AUC", "missing"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         reached = {True: "reached", False: "not reached", None: "undefined"}[row.reached]
         behind = row.behind_first
         table.add_row(
             Text(row.submission),
-            _number(row.cross_entropy),
-            _interval(row.cross_entropy_interval),
-            _number(row.success_target),
-            reached,
-            "" if behind is None else _number(behind.estimate),
-            "" if behind is None else _interval(behind.interval),
+            f"{_number(row.cross_entropy)}  {_interval(row.cross_entropy_interval)}",
+            f"{_number(row.success_target)} {reached}",
+            "" if behind is None else f"{_number(behind.estimate)}  {_interval(behind.interval)}",
             _number(row.roc_auc),
-            _number(row.brier),
             str(row.missing),
         )
     return table
