@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from palladion.errors import InputError
 
-__all__ = ["load_document", "parse_document", "write_document"]
+__all__ = ["load_document", "parse_document", "validate_document", "write_document"]
 
 Document = TypeVar("Document", bound=BaseModel)
 _MAXIMUM_BYTES = 1 << 20
@@ -47,12 +47,23 @@ def parse_document(text: str, path: Path, model: type[Document]) -> Document:
         raise InputError(f"is not YAML: {error.problem}", path=path, line=line) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"is not YAML: {error}", path=path) from None
+    return validate_document(data, path, model, node)
+
+
+def validate_document(
+    data: object, source: Path | str, model: type[Document], node: yaml.Node | None = None
+) -> Document:
+    """Check ``data``, which came from ``source``, as a ``model``; ``node`` tells the lines, where there are any.
+
+    Raises:
+        InputError: it does not fit; every fault is told.
+    """
     if not isinstance(data, dict):
-        raise InputError("must hold keys and values", path=path)
+        raise InputError("must hold keys and values", path=source)
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        faults = [_fault(fault, node, model, path) for fault in error.errors(include_url=False)]
+        faults = [_fault(fault, node, model, source) for fault in error.errors(include_url=False)]
         raise InputError("\n".join(faults)) from None
 
 
@@ -62,7 +73,7 @@ def write_document(document: BaseModel) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _fault(fault: Any, node: yaml.Node | None, model: type[BaseModel], path: Path) -> str:
+def _fault(fault: Any, node: yaml.Node | None, model: type[BaseModel], path: Path | str) -> str:
     location = tuple(fault["loc"])
     line = _line(node, location)
     where = f"{path}, line {line}" if line else str(path)

@@ -11,22 +11,30 @@ app = typer.Typer(
     help="Build, show and check rounds of clean and poisoned models.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="directory of the round")]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The round.", show_default=False)]
 
 
 @app.command()
 def build(
     round_: Annotated[
-        str, typer.Argument(metavar="ROUND", help="round-0, round-1, or the path of a round's .yaml file")
+        str,
+        typer.Argument(
+            metavar="ROUND", help="round-0, round-1, or the path of a round's .yaml file.", show_default=False
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="directory to build in, or to go on in")],
-    scale: Annotated[str, typer.Option(help="small: networks that a laptop trains in seconds")] = "small",
-    train: Annotated[int | None, typer.Option(min=1, metavar="N", help="models in the train split")] = None,
-    test: Annotated[int | None, typer.Option(min=0, metavar="N", help="models in the test split")] = None,
-    holdout: Annotated[int | None, typer.Option(min=0, metavar="N", help="models in the holdout split")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="the same seed gives the same files")] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Directory to build in, or to go on in.", show_default=False)
+    ],
+    scale: Annotated[str, typer.Option(help="small: networks that a laptop trains in seconds.")] = "small",
+    train: Annotated[int | None, typer.Option(min=1, metavar="N", help="Models in the train split.")] = None,
+    test: Annotated[int | None, typer.Option(min=0, metavar="N", help="Models in the test split; 0 for none.")] = None,
+    holdout: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Models in the holdout split; 0 for none.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="The same seed gives the same files.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, metavar="J", help="models trained at a time; default: one a core")
+        int | None,
+        typer.Option(min=1, metavar="J", help="Models trained at a time; by default as many as there are cores."),
     ] = None,
 ) -> None:
     """Build a round, or go on with one: models that are there already are kept."""

@@ -4,6 +4,7 @@ The network must be one of ``transformers``' own classes with its weights in saf
 code of its own (``auto_map``), or that holds pickled weights, is refused.
 """
 
+import importlib.util
 import json
 import re
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from palladion.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PRELOAD", "Examples", "load_classifier", "load_examples"]
+__all__ = ["PRELOAD", "Examples", "load_classifier", "load_examples", "require_packages"]
 
 PRELOAD = ("torch", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 """Modules that take long to import and that :func:`load_classifier` needs."""
@@ -27,6 +28,17 @@ PRELOAD = ("torch", "transformers.modeling_utils", "transformers.models.auto.mod
 _EXAMPLE = re.compile(r"class_([0-9]{1,4})_example_([0-9]{1,6})\.png")
 _MAXIMUM_CONFIG_BYTES = 1 << 20
 _MAXIMUM_IMAGE_BYTES = 16 << 20
+
+
+def require_packages() -> None:
+    """See that what opens and trains models is installed, without importing it.
+
+    Raises:
+        InputError: a package is missing; the message says what to install.
+    """
+    for package in ("torch", "transformers", "safetensors"):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{package} is not installed; models need: pip install 'palladion[models]'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +107,10 @@ def load_classifier(directory: Path) -> "torch.nn.Module":
     weights = directory / "model.safetensors"
     if not weights.is_file():
         raise InputError("is missing; pickled weights are not opened", path=weights)
-    try:
-        import transformers
-        from transformers.utils import logging
-    except ImportError as error:
-        raise InputError(
-            f"{error.name} is not installed; opening models needs: pip install 'palladion[models]'"
-        ) from None
+    require_packages()
+    import transformers
+    from transformers.utils import logging
+
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:

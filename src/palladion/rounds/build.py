@@ -11,7 +11,7 @@ from palladion.documents import load_document, write_document
 from palladion.errors import BuildError, InputError
 from palladion.files import exclusive, write_atomically
 from palladion.models import round_directory as layout
-from palladion.models.image_classifier import PRELOAD
+from palladion.models.image_classifier import PRELOAD, require_packages
 from palladion.progress import Progress, progress
 from palladion.rounds import metadata
 from palladion.rounds.design import ModelPlan, plan_split
@@ -51,9 +51,10 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
     """Build the round, or what is missing of it.
 
     Raises:
-        InputError: the directory holds something else.
+        InputError: the directory holds something else, or a package is missing.
         BuildError: a model could not be built.
     """
+    require_packages()
     _claim(spec, directory)
     with exclusive(directory, "building a round"):
         text = write_document(spec)

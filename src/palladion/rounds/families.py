@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from palladion.errors import InputError
-
 if TYPE_CHECKING:
     import torch
 
@@ -69,13 +67,9 @@ def new_network(family: str, *, classes: int, seed: int) -> "torch.nn.Module":
 
     Takes images of shape ``(batch, 3, side, side)`` in [0, 1], RGB; any side.
     """
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise InputError(
-            f"{error.name} is not installed; building models needs: pip install 'palladion[models]'"
-        ) from None
+    import torch
+    import transformers
+
     row = FAMILIES[family]
     configure: Callable[..., Any] = getattr(transformers, row.configuration)
     torch.manual_seed(seed)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from palladion.documents import load_document, parse_document
+from palladion.documents import load_document, parse_document, validate_document
 from palladion.errors import InputError
 from palladion.models.round_directory import SPLITS
 from palladion.rounds.families import FAMILY_NAMES
@@ -152,7 +152,7 @@ class RoundSpec(_Strict):
         """The specification with another seed and other numbers of models.
 
         Raises:
-            InputError: a number is given for a split that has no models of its own.
+            InputError: an option does not fit, or is given for a split that has no models of its own.
         """
         splits = {name: split.model_dump(exclude_none=True) for name, split in self.splits.items()}
         for name, count in models.items():
@@ -171,7 +171,7 @@ class RoundSpec(_Strict):
         data["splits"] = {name: splits[name] for name in SPLITS if name in splits}
         if seed is not None:
             data["seed"] = seed
-        return RoundSpec.model_validate(data)
+        return validate_document(data, f"the options for {self.name}", RoundSpec)
 
 
 def load_preset(name_or_path: str) -> RoundSpec:
