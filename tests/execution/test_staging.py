@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from palladion.errors import InputError
-from palladion.execution.staging import remove_tree, staged
+from palladion.execution.staging import remove_leftovers, remove_tree, staged, workspace
 from palladion.models import RoundDirectory
 
 MakeRound = Callable[..., Path]
@@ -58,3 +58,21 @@ def test_folders_without_permissions_are_removed(tmp_path: Path) -> None:
     inner.parent.chmod(0)
     remove_tree(tmp_path / "root")
     assert not (tmp_path / "root").exists()
+
+
+def test_leftovers_are_removed_and_what_is_in_use_or_not_ours_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    leftover, mine, link = (tmp_path / name for name in ("palladion-run-abcd1234", "palladion-run-data", "elsewhere"))
+    (leftover / "active").mkdir(parents=True)
+    mine.mkdir()
+    link.mkdir()
+    (tmp_path / "palladion-run-zyxw9876").symlink_to(link)
+    with workspace() as used:
+        remove_leftovers()
+        assert used.is_dir()
+    assert not used.exists()
+    assert not leftover.exists()
+    assert mine.is_dir()
+    assert link.is_dir()

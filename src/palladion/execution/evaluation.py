@@ -11,6 +11,7 @@ from palladion.execution.configuration import Configuration, configure
 from palladion.execution.data_points import DataPointRunner, PlainRunner, command_by_hand
 from palladion.execution.journal import Journal, cache_directory, key, split_identity
 from palladion.execution.outcome import Outcome
+from palladion.execution.staging import remove_leftovers
 from palladion.files import exclusive
 from palladion.models import ModelEntry, RoundDirectory
 from palladion.progress import Progress, progress
@@ -74,6 +75,7 @@ def evaluate(submission: Submission, round_directory: RoundDirectory, split_name
         raise InputError(f"a time limit of {options.time_limit:g} s: it must be more than 0")
     split = round_directory.split(split_name)
     entries = split.models()
+    remove_leftovers()
     configuration = configure(
         submission,
         round_directory,

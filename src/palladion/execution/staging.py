@@ -10,7 +10,9 @@ below ``open/``.
 """
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -22,10 +24,12 @@ from palladion.errors import InputError
 from palladion.models.round_directory import CLEAN_EXAMPLES, MODEL
 from palladion.submissions import DataPointPaths
 
-__all__ = ["RESULT", "Staged", "copy_open", "remove_tree", "staged", "workspace"]
+__all__ = ["RESULT", "Staged", "copy_open", "remove_leftovers", "remove_tree", "staged", "workspace"]
 
 RESULT = "result.txt"
-_LONG_PATH, _SHORT_BASE = 48, "/tmp"  # noqa: S108 - only a base for a folder with a random name
+_PREFIX = "palladion-run-"
+_WORKSPACE = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # mkdtemp's names
+_LONG_PATH, _SHORT_BASE = 40, "/tmp"  # noqa: S108 - only a base for a folder with a random name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,45 @@ def workspace(*, short: bool = False) -> Iterator[Path]:
     base = tempfile.gettempdir()
     if short and len(base) > _LONG_PATH and os.access(_SHORT_BASE, os.W_OK):
         base = _SHORT_BASE
-    root = Path(tempfile.mkdtemp(prefix="palladion-", dir=base))
+    while True:
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        handle = _hold(root)
+        if handle is not None:
+            break  # else it was taken for a leftover before it could be held
     try:
         yield root
     finally:
         remove_tree(root)
+        os.close(handle)
+
+
+def remove_leftovers() -> None:
+    """Remove the workspaces of processes that were killed before they could; those in use are held by a lock."""
+    for base in {tempfile.gettempdir(), _SHORT_BASE}:
+        for root in Path(base).glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if not _WORKSPACE.fullmatch(root.name) or root.lstat().st_uid != os.geteuid():
+                    continue
+                handle = _hold(root)
+                if handle is not None:
+                    remove_tree(root)
+                    os.close(handle)
+
+
+def _hold(root: Path) -> int | None:
+    """Lock a workspace for as long as the descriptor is open; None if another process holds it or has removed it."""
+    try:
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if root.exists():
+            return handle
+    except BlockingIOError:
+        pass
+    os.close(handle)
+    return None
 
 
 @contextlib.contextmanager
