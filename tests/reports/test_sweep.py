@@ -31,7 +31,7 @@ def test_the_file_has_a_row_for_each_level_and_subset(sweep: PrevalenceSweep, tm
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.pdf", b"%PDF"), ("a.svg", b"<?xml")])
 def test_the_figure_is_what_its_name_says(sweep: PrevalenceSweep, tmp_path: Path, name: str, start: bytes) -> None:
     pytest.importorskip("matplotlib")
-    draw_sweep(sweep, tmp_path / name, title="a detector")
+    draw_sweep(sweep, tmp_path / name, title="a $ \\ detector")
     assert (tmp_path / name).read_bytes().startswith(start)
     assert "matplotlib.pyplot" not in sys.modules
 
