@@ -9,7 +9,7 @@ from pathlib import Path
 
 from palladion.errors import PalladionError
 
-__all__ = ["exclusive", "write_atomically"]
+__all__ = ["exclusive", "temporaries", "write_atomically"]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -34,6 +34,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             raise
     except OSError as error:
         raise PalladionError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def temporaries(path: Path) -> list[Path]:
+    """What :func:`write_atomically` leaves of ``path`` when it is killed: at most a few files, each incomplete."""
+    return [found for found in path.parent.glob(f".{path.name}.????????") if found.is_file()]
 
 
 def _umask() -> int:

@@ -121,10 +121,27 @@ def test_a_model_that_is_gone_is_built_again_as_it_was(built: Path, tmp_path: Pa
     shutil.copytree(built, copy)
     shutil.rmtree(copy / "train/models/id-00000002")
     (copy / "train/models/.partial-id-00000002-abc").mkdir()
+    for unfinished in (
+        ".round.yaml.abcd1234",
+        "train/.METADATA.csv.abcd1234",
+        "test/.METADATA_DICTIONARY.csv.x_y_z_12",
+    ):
+        (copy / unfinished).write_text("cut o")
     report = build_round(small_spec(), copy, jobs=2)
     assert [model.name for model in report.built] == ["id-00000002"]
     assert report.reused == 5
     assert tree(copy) == tree(built)
+
+
+def test_a_round_whose_test_split_is_its_train_split_is_stored_once(tmp_path: Path) -> None:
+    data = small_spec(train=2).model_dump(mode="json", exclude_none=True)
+    data["splits"]["test"] = {"same_as": "train"}
+    directory = tmp_path / "dry-run"
+    build_round(RoundSpec.model_validate(data), directory, jobs=2)
+    assert check_round(directory) == []
+    assert not (directory / "test").exists()
+    found = RoundDirectory.open(directory)
+    assert found.split("test").models() == found.split("train").models()
 
 
 def test_models_that_miss_their_gates_are_kept_marked_and_named(tmp_path: Path) -> None:

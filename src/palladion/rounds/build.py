@@ -9,7 +9,7 @@ from typing import Any
 
 from palladion.documents import load_document, write_document
 from palladion.errors import BuildError, InputError
-from palladion.files import exclusive, write_atomically
+from palladion.files import exclusive, temporaries, write_atomically
 from palladion.models import round_directory as layout
 from palladion.models.image_classifier import PRELOAD, require_packages
 from palladion.progress import Progress, progress
@@ -66,13 +66,13 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
         for name in splits:
             models = directory / name / layout.MODELS
             models.mkdir(parents=True, exist_ok=True)
-            _remove_partial(models)
+            _remove_partial(directory / name)
             tasks += [ModelTask(spec, plan, models) for plan in plans[name] if not (models / plan.name).is_dir()]
         try:
             built = _build_models(tasks, jobs) if tasks else ()
         finally:
             for name in splits:
-                _remove_partial(directory / name / layout.MODELS)
+                _remove_partial(directory / name)
         failed = []
         for name in splits:
             records = [(plan, _record(directory / name / layout.MODELS, plan)) for plan in plans[name]]
@@ -84,9 +84,17 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
     return BuildReport(built, reused, tuple(failed))
 
 
-def _remove_partial(models: Path) -> None:
-    for leftover in models.glob(f"{PARTIAL}*"):
+def _remove_partial(split: Path) -> None:
+    """Remove what builds that were killed have left in a split, and above it."""
+    for leftover in (split / layout.MODELS).glob(f"{PARTIAL}*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for file in (
+        split.parent / layout.ROUND_FILE,
+        split / layout.METADATA,
+        split / layout.METADATA_DICTIONARY,
+    ):
+        for unfinished in temporaries(file):
+            unfinished.unlink(missing_ok=True)
 
 
 def _claim(spec: RoundSpec, directory: Path) -> None:
@@ -104,7 +112,8 @@ def _claim(spec: RoundSpec, directory: Path) -> None:
         return
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         # A lone temporary of round.yaml is what a build killed in its first moment leaves.
-        strangers = [p for p in directory.iterdir() if not p.name.startswith(f".{layout.ROUND_FILE}.")]
+        unfinished = set(temporaries(file))
+        strangers = [path for path in directory.iterdir() if path not in unfinished]
         if strangers:
             raise InputError(f"is not empty and holds no {layout.ROUND_FILE}; choose another directory", path=directory)
     try:
