@@ -29,6 +29,25 @@ def test_half_of_the_models_are_poisoned_in_all_and_in_every_cell(count: int, se
         assert within in {size // 2, (size + 1) // 2}
 
 
+@given(st.integers(6, 80), st.integers(0, 2**40))
+@settings(max_examples=80, deadline=None)
+def test_no_level_of_a_nuisance_factor_goes_with_the_label(count: int, seed: int) -> None:
+    models = plans(count, seed)
+    # Half of each architecture is poisoned, to within the one model that an odd number leaves over.
+    for architecture in {plan.architecture for plan in models}:
+        labels = [plan.poisoned for plan in models if plan.architecture == architecture]
+        assert abs(sum(labels) - len(labels) / 2) <= 1
+    for backgrounds in {plan.backgrounds for plan in models}:
+        labels = [plan.poisoned for plan in models if plan.backgrounds == backgrounds]
+        assert abs(sum(labels) - len(labels) / 2) <= 1.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_six_models_are_balanced_by_architecture(seed: int) -> None:
+    poisoned = Counter(plan.architecture for plan in plans(6, seed) if plan.poisoned)
+    assert sorted(poisoned.values()) == [1, 1, 1]
+
+
 @given(st.integers(2, 40), st.integers(0, 2**40))
 @settings(max_examples=30, deadline=None)
 def test_trigger_levels_and_targets_are_dealt_in_equal_numbers(count: int, seed: int) -> None:

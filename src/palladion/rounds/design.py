@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from palladion.models.round_directory import model_name
 from palladion.rounds import randomness
@@ -77,13 +78,14 @@ def plan_split(spec: RoundSpec, split: str) -> tuple[ModelPlan, ...]:
         raise ValueError(f"the {split} split has no models of its own")
     rng = randomness.generator(spec.seed, split, "design")
     cells = list(product(spec.architectures, spec.images.backgrounds))
+    shape = len(spec.architectures), len(spec.images.backgrounds)
     sizes = np.full(len(cells), count // len(cells))
     sizes[rng.choice(len(cells), count % len(cells), replace=False)] += 1
 
     dealt = [
         (architecture, backgrounds, poisoned)
         for (architecture, backgrounds), poisoned_count, size in zip(
-            cells, _poisoned_counts(sizes, spec.poisoned_fraction, rng), sizes, strict=True
+            cells, _poisoned_counts(sizes.reshape(shape), spec.poisoned_fraction, rng).ravel(), sizes, strict=True
         )
         for poisoned in [True] * poisoned_count + [False] * (size - poisoned_count)
     ]
@@ -128,24 +130,30 @@ def _differences(one: Sign, other: Sign) -> int:
     return (one.shape != other.shape) + (one.scheme != other.scheme) + (one.icon != other.icon)
 
 
-def _poisoned_counts(
-    sizes: "np.ndarray[tuple[int], np.dtype[np.int64]]", fraction: float, rng: np.random.Generator
-) -> list[int]:
-    """How many models of each cell are poisoned: the share in each cell as near as whole numbers go, and in total.
+def _poisoned_counts(sizes: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How many models of each cell are poisoned, as near to the fraction as whole numbers go: in total, of each level
+    of either factor, and in each cell.
 
     Where the total is half a model either way, a coin decides.
+
+    Args:
+        sizes: number of models of each cell, shape ``(architectures, backgrounds)``.
+        fraction: share of them to poison.
+        rng: of the coins.
     """
     exact = sizes * fraction
-    counts = np.floor(exact).astype(np.int64)
+    counts = np.floor(exact + 1e-9).astype(np.int64)
     total = int(np.floor(sizes.sum() * fraction + rng.random()))
-    # The remainder goes to cells at random, those with the larger remainder first.
-    order = np.lexsort((rng.random(len(sizes)), -(exact - counts).round(9)))
-    for cell in np.resize(order, 2 * len(sizes)):
-        if counts.sum() >= total:
-            break
-        if counts[cell] < sizes[cell]:
-            counts[cell] += 1
-    return [int(count) for count in counts]
+    chance = rng.random(sizes.size).reshape(sizes.shape)
+    while counts.sum() < total:
+        lacking = (exact - counts).round(9)
+        # The next one goes where the architecture, then the backgrounds, then the cell lack most; chance decides ties.
+        rows = np.broadcast_to(lacking.sum(axis=1, keepdims=True), sizes.shape)
+        columns = np.broadcast_to(lacking.sum(axis=0, keepdims=True), sizes.shape)
+        full = lacking <= 0
+        order = np.lexsort((chance.ravel(), -lacking.ravel(), -columns.ravel(), -rows.ravel(), full.ravel()))
+        counts.ravel()[order[0]] += 1
+    return np.asarray(counts)
 
 
 def _triggers(spec: RoundSpec, count: int, rng: np.random.Generator) -> list[TriggerPlan]:
