@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,12 @@ def test_files_that_are_no_round_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "round.yaml").write_text(text)
     with pytest.raises(InputError):
         RoundDirectory.open(tmp_path)
+
+
+@pytest.mark.skipif("PALLADION_DATA" not in os.environ, reason="PALLADION_DATA does not name the folder of real data")
+@pytest.mark.parametrize(
+    ("name", "models", "poisoned"), [("round0-metadata.csv", 200, 100), ("r3-holdout-METADATA.csv", 288, 144)]
+)
+def test_the_real_tables_of_nist_are_read(name: str, models: int, poisoned: int) -> None:
+    labels = read_labels(Path(os.environ["PALLADION_DATA"]) / "trojai" / name)
+    assert (len(labels), sum(labels.values())) == (models, poisoned)

@@ -78,8 +78,9 @@ def show(directory: Directory) -> None:
     console.print(f"[bold]{spec.title}[/bold] ({spec.name}), scale {spec.scale}, seed {spec.seed}")
     if spec.description:
         console.print(spec.description, style="dim")
-    table = Table("split", box=None, pad_edge=False)
-    for heading in ("models", "poisoned", "clean acc.", "least", "attack", "least", "retried", "not passed"):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("split", no_wrap=True)
+    for heading in ("models", "poisoned", "clean", "least", "attack", "least", "retried", "failed"):
         table.add_column(heading, justify="right")
     for split in summary.splits:
         name = f"{split.name} = {split.same_as}" if split.same_as else split.name
