@@ -25,6 +25,8 @@ def fail(number: int) -> int:
         raise InputError("two is not allowed", path="numbers.csv", line=3)
     if number == 3:
         raise RuntimeError("unexpected")
+    if number == 5:
+        Path("/no/such/folder").write_text("x")
     if number == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
@@ -57,6 +59,7 @@ def test_every_task_has_a_process_of_its_own() -> None:
         (2, r"numbers.csv, line 3: two is not allowed"),
         (3, "RuntimeError: unexpected"),
         (4, "killed by SIGKILL .*fewer jobs"),
+        (5, r"^/no/such/folder: No such file or directory$"),
     ],
 )
 def test_a_failure_says_which_task_and_why(number: int, message: str) -> None:

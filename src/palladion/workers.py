@@ -122,6 +122,8 @@ def _work(function: Callable[[Any], Any], task: Any, sender: connection.Connecti
         outcome = (True, function(task))
     except PalladionError as error:
         outcome = (False, str(error))
+    except OSError as error:  # a full disk, a missing permission: nobody needs to know from which line
+        outcome = (False, f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Exception:  # whatever a task raises is reported to the parent, with where it came from
         outcome = (False, traceback.format_exc())
     sender.send(outcome)
