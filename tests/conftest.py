@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
+
+# Examples are timed by benchmarks; on a busy machine a deadline only makes tests fail by chance.
+hypothesis.settings.register_profile("palladion", deadline=None)
+hypothesis.settings.load_profile("palladion")
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 

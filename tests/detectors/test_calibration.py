@@ -9,7 +9,7 @@ from palladion.errors import InputError
 
 
 @given(st.integers(0, 2**32), st.integers(6, 60), st.sampled_from([0.05, 0.1, 1.0, 10.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_it_is_the_penalised_logistic_regression(seed: int, n: int, ridge: float) -> None:
     rng = np.random.default_rng(seed)
     poisoned = np.arange(n) % 3 == 0

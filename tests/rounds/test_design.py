@@ -16,7 +16,7 @@ def plans(count: int, seed: int, split: str = "train") -> tuple[ModelPlan, ...]:
 
 
 @given(st.integers(1, 60), st.integers(0, 2**40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_half_of_the_models_are_poisoned_in_all_and_in_every_cell(count: int, seed: int) -> None:
     models = plans(count, seed)
     assert [plan.index for plan in models] == list(range(count))
@@ -30,7 +30,7 @@ def test_half_of_the_models_are_poisoned_in_all_and_in_every_cell(count: int, se
 
 
 @given(st.integers(6, 80), st.integers(0, 2**40))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_no_level_of_a_nuisance_factor_goes_with_the_label(count: int, seed: int) -> None:
     models = plans(count, seed)
     # Half of each architecture is poisoned, to within the one model that an odd number leaves over.
@@ -49,7 +49,7 @@ def test_six_models_are_balanced_by_architecture(seed: int) -> None:
 
 
 @given(st.integers(2, 40), st.integers(0, 2**40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_trigger_levels_and_targets_are_dealt_in_equal_numbers(count: int, seed: int) -> None:
     triggers = [plan.trigger for plan in plans(count, seed) if plan.trigger]
     levels = Counter((trigger.size_level, trigger.fraction_level) for trigger in triggers)

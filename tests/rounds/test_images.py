@@ -65,7 +65,7 @@ def test_a_square_mask_covers_what_it_encloses() -> None:
 
 
 @given(st.integers(3, 12), st.integers(0, 2**32))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_polygons_have_their_sides_fill_their_square_and_are_no_slivers(sides: int, seed: int) -> None:
     trigger = sample_polygon(randomness.generator(seed), sides=sides, colour=(1, 2, 3), size=(0.1, 0.2))
     corners = np.array(trigger.corners)
@@ -90,7 +90,7 @@ def test_backgrounds_are_a_pure_function_of_their_seed(family: str) -> None:
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_an_image_is_the_same_whatever_is_rendered_beside_it(index: list[int]) -> None:
     numbers = np.array(index)
     triggered = numbers % 2 == 0
