@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 from itertools import combinations
 
@@ -104,3 +105,15 @@ def test_other_prevalences_come_out_exactly(fraction: float, expected: int) -> N
     data = load_preset("round-1").with_options(seed=1, models={"train": 100}).model_dump(mode="json", exclude_none=True)
     spec = RoundSpec.model_validate(data | {"poisoned_fraction": fraction})
     assert sum(plan.poisoned for plan in plan_split(spec, "train")) == expected
+
+
+def test_the_design_stays_what_it_is() -> None:
+    # Pinned: a change here makes every built round look wrong to `palladion round check`; it needs another `format`.
+    written = "\n".join(
+        f"{plan.name} {plan.architecture} {plan.backgrounds} {[sign.name for sign in plan.signs]} {plan.trigger}"
+        for plan in plans(13, 5)
+    )
+    assert (
+        hashlib.sha256(written.encode()).hexdigest()
+        == "589c41a3c89d075bddfdc7be2949fcb20fa2ff2e70c2a8c59a9ad83ff71462f9"
+    )
