@@ -30,6 +30,9 @@ class InputError(PalladionError):
         message: what is wrong and what to do.
         path: the file that it was found in.
         line: the line in that file, counted from 1.
+
+    Attributes:
+        problem: the message with the line but without the file, for whoever has named the file already.
     """
 
     exit_code = 2
@@ -37,6 +40,7 @@ class InputError(PalladionError):
     def __init__(self, message: str, *, path: Path | str | None = None, line: int | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.line = line
+        self.problem = message if line is None else f"line {line}: {message}"
         where = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
         super().__init__(where + message)
 

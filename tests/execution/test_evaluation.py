@@ -14,6 +14,7 @@ import pytest
 
 from palladion.errors import InputError
 from palladion.execution import Options, Outcome, evaluate
+from palladion.execution.configuration import configure
 from palladion.execution.evaluation import run_all
 from palladion.execution.journal import Journal
 from palladion.models import ModelEntry, RoundDirectory
@@ -318,6 +319,25 @@ def test_learned_parameters_are_kept_and_used_again(
     assert json.loads(first.stdout)["configuration_seconds"] > 0
     assert json.loads(second.stdout)["configuration_seconds"] is None
     assert json.loads(second.stdout)["metrics"] == json.loads(first.stdout)["metrics"]
+
+
+def test_a_label_that_was_corrected_is_learned_anew(
+    make_round: MakeRound, detector_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = make_round([True, False])
+    submission = Submission.load(detector_folder(LEARNING.format(counter=str(tmp_path / "runs"))))
+
+    def share() -> float:
+        done = configure(submission, RoundDirectory.open(root), learned=None, jobs=1, time_limit=60.0, fresh=False)
+        assert done.learned is not None
+        return float(json.loads((done.learned / "learned.json").read_text())["share_"])
+
+    assert (share(), share()) == (0.5, 0.5)
+    assert (tmp_path / "runs").read_text() == "2\n"  # kept until the evaluation is complete
+    table = root / "train" / "METADATA.csv"
+    table.write_text(table.read_text().replace("True", "False"))
+    assert share() == 0.0
 
 
 def test_metaparameters_reach_the_constructor(

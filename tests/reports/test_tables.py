@@ -51,3 +51,17 @@ def test_of_many_data_points_only_failures_are_listed(capsys: pytest.CaptureFixt
 def test_one_class_alone_has_no_target(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, [outcome(0, 0.5)])
     assert "undefined: one class is absent" in text
+
+
+def test_an_interval_without_width_is_explained_in_both_tables() -> None:
+    from palladion.reports.comparison import ComparedSubmission
+    from palladion.reports.tables import comparison_table
+    from palladion.scoring import Interval
+
+    def row(interval: Interval) -> ComparedSubmission:
+        return ComparedSubmission(
+            "x", 0.07, interval, 0.3466, reached=True, roc_auc=1.0, brier=0.0, missing=0, behind_first=None
+        )
+
+    assert "every model was answered equally well" in str(comparison_table([row(Interval(0.07, 0.07))]).caption)
+    assert comparison_table([row(Interval(0.06, 0.08))]).caption is None

@@ -50,7 +50,8 @@ class LongestRow(Detector):
 
     def probability(self, model_dir: Path, examples_dir: Path) -> float:
         inputs = (np.array(self.features(model_dir, examples_dir)) - self.mean_) / self.scale_
-        return 1 / (1 + math.exp(-float(inputs @ self.weights_ + self.bias_)))
+        odds = float(np.clip(inputs @ self.weights_ + self.bias_, -30, 30))  # of a strange model, exp would overflow
+        return 1 / (1 + math.exp(-odds))
 
     def features(self, model_dir: Path, examples_dir: Path) -> list[float]:  # noqa: ARG002
         """What is measured of a model. A list, since map() keeps results as JSON."""

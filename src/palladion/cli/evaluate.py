@@ -84,6 +84,7 @@ def evaluate(
         "submission": loaded.name,
         "round": str(round_path),
         "split": split,
+        "split_same_as": round_directory.same_as.get(split),
         **detection_report(
             [outcome.to_dict() for outcome in evaluation.outcomes],
             [labels[name] for name in names],
@@ -120,9 +121,11 @@ def _show(document: dict[str, Any]) -> None:
     learned = "" if seconds is None else f"\nIt learned from the train split for {seconds:.1f} s"
     if seconds is not None and document["options"]["learned"] is None:
         learned += "; --learned DIR keeps what it learned"
+    same_as = document["split_same_as"]
+    dry_run = "" if same_as is None else f"\nA dry run: in this round it is the {same_as} split, whose labels are open"
     show(
         *outcomes_table(document["outcomes"]),
-        Text(f"{document['submission']} on the {document['split']} split of {document['round']}{learned}"),
+        Text(f"{document['submission']} on the {document['split']} split of {document['round']}{dry_run}{learned}"),
         metrics_table(document["metrics"]),
     )
     # As it is, without line breaks: it is there to be copied.

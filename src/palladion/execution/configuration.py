@@ -81,8 +81,9 @@ def configure(
     if not configurable or (learned is None and submission.learned_parameters is not None):
         return Configuration(None, None, None)
     split = round_directory.split(_TRAIN)
-    split.labels()  # a table at fault is told before anything runs
-    cache = cache_directory() / "configurations" / key(submission.digest(), split_identity(split))
+    labels = json.dumps(split.labels(), sort_keys=True)  # a table at fault is told before anything runs
+    name = key(submission.digest(), split_identity(split), labels)
+    cache = cache_directory() / "configurations" / name
     if fresh:
         shutil.rmtree(cache, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,9 @@ __all__ = ["MOST_ROWS", "classification_table", "comparison_table", "metrics_tab
 MOST_ROWS = 40
 """A table of outcomes has no more rows; of more data points, only failures are shown."""
 
+# An interval without width is easily misread: one model answered otherwise would move the score far more.
+_NO_WIDTH = "no width: every model was answered equally well, so that resampling these models shows no other score"
+
 
 def show(*parts: RenderableType) -> None:
     """Print the parts, one below the other, to standard output."""
@@ -74,10 +77,8 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     n = metrics["n"]
     table.add_row("data points", str(n), "", f"{metrics['poisoned']} poisoned")
     table.add_row("missing", str(metrics["missing"]), "", f"of {n}; each counts as 0.5" if metrics["missing"] else "")
-    low, high = metrics["cross_entropy_interval"]
-    if low == high:
-        # Honest, and easily misread: one model answered otherwise would move the score far more.
-        table.caption = "every model was answered equally well: resampling these models shows no other score"
+    if _is_point(metrics["cross_entropy_interval"]):
+        table.caption = _NO_WIDTH
     if metrics["out_of_range"]:
         table.add_row("out of range", str(metrics["out_of_range"]), "", f"of {n}; each counts as 0.5")
     return table
@@ -100,6 +101,8 @@ def comparison_table(rows: Sequence[ComparedSubmission]) -> Table:
             _number(row.roc_auc),
             str(row.missing),
         )
+    if any(_is_point(row.cross_entropy_interval) for row in rows):
+        table.caption = _NO_WIDTH
     return table
 
 
@@ -117,6 +120,10 @@ def classification_table(metrics: Mapping[str, Any]) -> Table:
     table.add_row("difference score", f"{metrics['difference_score']:.2f}", "")
     table.add_row("missing", "", str(metrics["missing"]))
     return table
+
+
+def _is_point(interval: Sequence[float]) -> bool:
+    return interval[0] == interval[1]
 
 
 def _table() -> Table:

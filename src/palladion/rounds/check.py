@@ -135,18 +135,16 @@ def _read_record(path: Path, plan: ModelPlan) -> Fault | dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         last = record["attempts"][-1]
-        complete = {
-            "clean_accuracy": float(last["clean_accuracy"]),
-            "clean_example_accuracy": float(record["clean_example_accuracy"]),
-            "passed": bool(record["passed"]),
-            "weights_sha256": str(record["weights_sha256"]),
-        }
+        # What METADATA.csv is written from: each of these raises where it is absent or of another type.
+        float(last["clean_accuracy"])
+        float(record["clean_example_accuracy"])
+        if not isinstance(record["passed"], bool) or not isinstance(record["weights_sha256"], str):
+            raise TypeError("passed or weights_sha256 is of another type")
         if plan.poisoned:
             float(last["attack_success_rate"])
             list(record["trigger_color"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         return Fault(path, f"is not a training record: {error!r}")
-    assert complete
     for key, wanted in (("model_name", plan.name), ("split", plan.split), ("poisoned", plan.poisoned)):
         if record.get(key) != wanted:
             return Fault(path, f"{key} is {record.get(key)!r} where the design says {wanted!r}")
@@ -182,7 +180,7 @@ def _check_weights(spec: RoundSpec, plan: ModelPlan, directory: Path, sha256: st
         try:
             read_header(weights)
         except InputError as error:
-            yield Fault(weights, str(error).removeprefix(f"{weights}: "))
+            yield Fault(weights, error.problem)
         else:
             if sha256 is not None and hashlib.sha256(weights.read_bytes()).hexdigest() != sha256:
                 yield Fault(weights, "is not the file that was trained: its SHA-256 differs from the record's")
@@ -201,7 +199,7 @@ def _check_examples(spec: RoundSpec, directory: Path) -> Iterator[Fault]:
     try:
         examples = load_examples(directory)
     except InputError as error:
-        yield Fault(directory, str(error).removeprefix(f"{directory}: "))
+        yield Fault(error.path or directory, error.problem)
         return
     if examples.images.shape[1:] != (images.side, images.side, 3):
         height, width = examples.images.shape[1:3]
@@ -234,7 +232,7 @@ def _check_metadata(
         table = layout.read_table(path, columns=tuple(column.name for column in COLUMNS))
         labels = layout.read_labels(path)
     except InputError as error:
-        yield Fault(path, str(error).removeprefix(f"{path}: ").removeprefix(f"{path}, "))
+        yield Fault(path, error.problem)
         return
     for name in sorted(set(table) - {plan.name for plan in plans}):
         yield Fault(path, f"line {table[name][0]}: {name} is not a model of this round")
