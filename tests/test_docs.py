@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 import yaml
 
-from palladion.cli import app
-from palladion.cli import round as round_group
+from palladion.cli import _LAZY_GROUPS, app
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 REFERENCE = (DOCS / "reference" / "cli.md").read_text()
@@ -17,13 +18,22 @@ REFERENCE = (DOCS / "reference" / "cli.md").read_text()
 
 def _commands() -> Iterator[tuple[str, object]]:
     top = typer.main.get_group(app)
-    groups = {"round": typer.main.get_group(round_group.app), **top.commands}
-    for name, command in groups.items():
-        if hasattr(command, "commands"):
-            for sub, inner in command.commands.items():
-                yield f"palladion {name} {sub}", inner
-        else:
-            yield f"palladion {name}", command
+    groups = {name: typer.main.get_group(import_module(module).app) for name, (module, _) in _LAZY_GROUPS.items()}
+    for name, command in {**top.commands, **groups}.items():
+        yield from _below(f"palladion {name}", command)
+
+
+def _below(name: str, command: Any) -> Iterator[tuple[str, object]]:
+    if not hasattr(command, "commands"):
+        yield name, command
+    else:
+        for sub, inner in command.commands.items():
+            yield from _below(f"{name} {sub}", inner)
+
+
+def test_commands_of_groups_in_groups_are_found() -> None:
+    names = [name for name, _ in _commands()]
+    assert {"palladion evaluate", "palladion round build", "palladion round import nist"} <= set(names)
 
 
 @pytest.mark.parametrize(("name", "command"), list(_commands()), ids=lambda value: str(value)[:40])

@@ -4,16 +4,33 @@ from pathlib import Path
 
 import pytest
 
-from palladion.execution.outcome import Failure, Outcome, judge, last_words, read_answer
-from palladion.execution.processes import Finished
+from palladion.execution.outcome import Failure, Outcome, judge, last_words
+from palladion.execution.sandbox.answers import read_answer
+from palladion.execution.sandbox.contract import Ended, Limit, Limits
 from palladion.scoring import AnswerStatus
 
-WELL = Finished(0, None, False, 1.0, 1.0, 1000, "", "")
+
+def ended(
+    exit_code: int | None = None, signal: int | None = None, limit: Limit | None = None, stderr: str = "", **answer: str
+) -> Ended:
+    return Ended(exit_code, signal, limit, 1.0, 1000, "", stderr, answer.get("answer"), answer.get("fault"))
+
+
+def read(folder: Path, name: str) -> str | None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        return read_answer(descriptor, name)
+    finally:
+        os.close(descriptor)
 
 
 def answer(tmp_path: Path, content: str | bytes) -> tuple[float | None, Failure | None, str | None]:
     (tmp_path / "result.txt").write_bytes(content.encode() if isinstance(content, str) else content)
-    probability, _, failure, message = judge(WELL, tmp_path, "result.txt", time_limit=1)
+    try:
+        how = ended(0, answer=read(tmp_path, "result.txt") or "")
+    except ValueError as error:
+        how = ended(0, fault=str(error))
+    probability, _, failure, message = judge(how, Limits(), "result.txt")
     return probability, failure, message
 
 
@@ -58,9 +75,9 @@ def test_an_empty_file_is_no_answer(tmp_path: Path, content: str) -> None:
     assert answer(tmp_path, content)[:2] == (None, Failure.NO_ANSWER)
 
 
-def test_a_missing_file_or_folder_is_no_answer(tmp_path: Path) -> None:
-    assert read_answer(tmp_path, "result.txt") is None
-    assert read_answer(tmp_path / "gone", "result.txt") is None
+def test_a_missing_file_is_no_answer(tmp_path: Path) -> None:
+    assert read(tmp_path, "result.txt") is None
+    assert judge(ended(0), Limits(), "result.txt")[2] is Failure.NO_ANSWER
 
 
 def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
@@ -71,37 +88,38 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "device").symlink_to("/dev/zero")
     for name in ("link", "device"):
         with pytest.raises(ValueError, match="symbolic link"):
-            read_answer(tmp_path, name)
+            read(tmp_path, name)
     for name in ("fifo", "folder"):
         with pytest.raises(ValueError, match="special file"):
-            read_answer(tmp_path, name)
+            read(tmp_path, name)
 
 
-def test_a_link_in_place_of_the_folder_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "result.txt").write_text("0.9")
-    (tmp_path / "active").symlink_to(tmp_path / "real")
-    assert read_answer(tmp_path / "real", "result.txt") == "0.9"
-    assert read_answer(tmp_path / "active", "result.txt") is None
+LIMITS = Limits(seconds=1.5, cpu_seconds=7.0, memory_bytes=3 << 20, processes=5, scratch_bytes=1 << 20, output_bytes=99)
 
 
 @pytest.mark.parametrize(
-    ("finished", "failure", "words"),
+    ("how", "failure", "words"),
     [
-        (Finished(None, 9, True, 1.0, 1.0, 1, "", ""), Failure.TIMEOUT, "longer than 1.5 s"),
-        (Finished(1, None, False, 1.0, 1.0, 1, "", "a\nValueError: x"), Failure.CRASHED, "exit code 1.*ValueError: x"),
-        (Finished(None, 11, False, 1.0, 1.0, 1, "", ""), Failure.CRASHED, "SIGSEGV"),
-        (Finished(None, 9, False, 1.0, 1.0, 1, "", ""), Failure.CRASHED, "SIGKILL .out of memory"),
+        (ended(limit=Limit.TIME), Failure.TIMEOUT, "longer than 1.5 s"),
+        (ended(limit=Limit.CPU), Failure.CPU, "more than 7 s of processor time"),
+        (ended(limit=Limit.MEMORY), Failure.MEMORY, "more than 3 MiB of memory"),
+        (ended(limit=Limit.PROCESSES), Failure.PROCESSES, "more than 5 processes"),
+        (ended(limit=Limit.SCRATCH), Failure.SCRATCH, "its 1 MiB of scratch"),
+        (ended(limit=Limit.OUTPUT), Failure.OUTPUT, "more than 99 bytes"),
+        (ended(1, stderr="a\nValueError: x"), Failure.CRASHED, "exit code 1.*ValueError: x"),
+        (ended(signal=11), Failure.CRASHED, "SIGSEGV"),
+        (ended(signal=9), Failure.CRASHED, "SIGKILL .out of memory"),
     ],
 )
-def test_whoever_does_not_end_well_has_no_answer(
-    tmp_path: Path, finished: Finished, failure: Failure, words: str
-) -> None:
-    (tmp_path / "result.txt").write_text("0.9")
-    probability, status, found, message = judge(finished, tmp_path, "result.txt", time_limit=1.5)
+def test_whoever_does_not_end_well_has_no_answer(how: Ended, failure: Failure, words: str) -> None:
+    probability, status, found, message = judge(how, LIMITS, "result.txt")
     assert (probability, status, found) == (None, AnswerStatus.MISSING, failure)
     assert message is not None
     assert re.search(words, message)
+
+
+def test_every_limit_is_a_failure() -> None:
+    assert {limit.value for limit in Limit} <= {failure.value for failure in Failure}
 
 
 def test_last_words_cannot_harm_a_terminal() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from palladion.errors import InputError
-from palladion.models import RoundDirectory, read_labels
+from palladion.models import ModelEntry, RoundDirectory, read_labels
+from palladion.models.round_directory import parse_label
 
 HEADER = "model_name,poisoned\n"
 
@@ -109,6 +110,87 @@ def test_files_that_are_no_round_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "round.yaml").write_text(text)
     with pytest.raises(InputError):
         RoundDirectory.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("splits: {dev: {models: 1}}", "names a split 'dev'"),
+        ("splits: {train: {models: many}}", r"splits\.train\.models is 'many'"),
+        ("splits: {train: {models: true}}", r"splits\.train\.models is True"),
+        ("splits: {train: {models: -1}}", r"splits\.train\.models is -1"),
+        ("splits: {train: null}", "has no splits"),
+        ("family: ../x\nsplits: {train: {}}", r"family is '\.\./x'"),
+        ("family: [a]\nsplits: {train: {}}", "family is"),
+        ("family: " + "a" * 65 + "\nsplits: {train: {}}", "family is"),
+        ("source: elsewhere\nsplits: {train: {}}", "source is 'elsewhere'"),
+        ("source: [nist]\nsplits: {train: {}}", "source is"),
+        ("!!python/object/apply:os.system [id]", "cannot be read"),
+        ("splits: {? [a] : {}}", "cannot be read|names a split"),
+        ("a: 2020-99-99\nsplits: {train: {}}", "cannot be read"),
+        ("#" * (1 << 20) + "\nsplits: {train: {}}", "larger than 1 MiB"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_a_round_file_says_only_what_it_can_say(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "round.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        RoundDirectory.open(tmp_path)
+
+
+def test_a_round_tells_its_family_and_where_it_comes_from(tmp_path: Path) -> None:
+    built = RoundDirectory.open(_round(tmp_path))
+    assert (built.family, built.source, built.counts) == ("image-classification", "palladion", {"train": 1})
+    (tmp_path / "round.yaml").write_text("family: cyber-pdf\nsource: nist\nsplits: {train: {}}\n")
+    imported = RoundDirectory.open(tmp_path)
+    assert (imported.family, imported.source, imported.counts) == ("cyber-pdf", "nist", {})
+
+
+def test_files_for_all_models_are_a_folder_of_the_rounds_own(tmp_path: Path) -> None:
+    found = RoundDirectory.open(_round(tmp_path))
+    assert found.open_files is None
+    (tmp_path / "open").mkdir()
+    assert found.open_files == tmp_path / "open"
+    (tmp_path / "open").rmdir()
+    (tmp_path / "open").symlink_to("/etc")
+    with pytest.raises(InputError, match="not a link"):
+        _ = found.open_files
+
+
+@pytest.mark.parametrize(
+    ("there", "model", "examples"),
+    [
+        ([], "model", "clean-example-data"),
+        (["model.pt"], "model.pt", "clean-example-data"),
+        (["model/", "model.pt"], "model", "clean-example-data"),
+        (["model.pt", "example_data/"], "model.pt", "example_data"),
+        (["clean_example_data/", "example_data/"], "model", "clean_example_data"),
+        (["example_data/", "clean-example-data/"], "model", "clean-example-data"),
+        (["model.pt/", "clean-example-data"], "model", "clean-example-data"),
+    ],
+)
+def test_model_and_examples_are_found_under_nists_names(
+    tmp_path: Path, there: list[str], model: str, examples: str
+) -> None:
+    for name in there:
+        if name.endswith("/"):
+            (tmp_path / "open" / name).mkdir(parents=True)
+        else:
+            (tmp_path / "open").mkdir(exist_ok=True)
+            (tmp_path / "open" / name).write_bytes(b"")
+    entry = ModelEntry("id-00000000", tmp_path)
+    assert (entry.model, entry.examples) == (entry.open / model, entry.open / examples)
+    assert (str(entry.model_in_open), str(entry.examples_in_open)) == (model, examples)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 1: has two columns 'poisoned'"):
+        read_labels(_table(tmp_path, "model_name,poisoned,poisoned\na,1,0\n"))
+
+
+@pytest.mark.parametrize("text", ["2", "", "nan", "yes", "1e400", "0x1", "1 0"])
+def test_what_is_no_label_is_none(text: str) -> None:
+    assert parse_label(text) is None
 
 
 @pytest.mark.skipif("PALLADION_DATA" not in os.environ, reason="PALLADION_DATA does not name the folder of real data")

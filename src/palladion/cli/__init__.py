@@ -12,13 +12,15 @@ import typer
 from typer.core import TyperGroup
 
 from palladion import __version__
-from palladion.cli import evaluate, score
+from palladion.cli import doctor, evaluate, inspect, score
 from palladion.errors import PalladionError
 
 __all__ = ["app", "main"]
 
 # Groups that are only imported when one of their commands is asked for: module, and what --help says of it.
 _LAZY_GROUPS = {
+    "environment": ("palladion.cli.environment", "Build, list, show and remove environments of submissions."),
+    "submission": ("palladion.cli.submission", "Look at a submission before it is submitted."),
     "round": ("palladion.cli.round", "Build, show and check rounds of clean and poisoned models."),
 }
 
@@ -63,6 +65,8 @@ app = typer.Typer(
 )
 app.add_typer(score.app, name="score")
 app.command(name="evaluate")(evaluate.evaluate)
+app.command(name="doctor")(doctor.doctor)
+app.command(name="inspect")(inspect.inspect)
 
 
 def _print_version(wanted: bool) -> None:

@@ -11,13 +11,15 @@ from palladion.errors import InputError
 
 __all__ = ["check_output", "cluster_of", "evaluate"]
 
+_MODES = ("warm", "cold")
+
 
 def evaluate(
     submission: Annotated[
         str,
         typer.Argument(
-            help="A folder with entrypoint.py (NIST's contract) or detector.py, or the name of a reference detector: "
-            "constant, inversion.",
+            help="A folder or archive with entrypoint.py (NIST's contract), detector.py or a script, an Apptainer "
+            "image, or the name of a reference detector: constant, inversion.",
             show_default=False,
         ),
     ],
@@ -29,9 +31,40 @@ def evaluate(
     ] = None,
     slots: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Models that run at a time; by default as many as there are cores."),
+        typer.Option(metavar="N", help="Models that run at a time; by default as many as cores and memory allow."),
+    ] = None,
+    sandbox: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="bubblewrap, apptainer, podman, or none: your own detectors, open splits."),
+    ] = "bubblewrap",
+    mode: Annotated[
+        str,
+        typer.Option(metavar="MODE", help="warm: import libraries once for all models; cold: for each of them anew."),
+    ] = "warm",
+    environment: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Environment to run in; by default the submission's, or Palladion's own."),
     ] = None,
     time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="Wall time a model; then it is killed.")] = 600.0,
+    cpu_time: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Processor time a model; by default without limit.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Wall time of all models together; by default no limit.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory a model, such as 512M or 8G; by default 4G.")
+    ] = None,
+    scratch: Annotated[
+        str, typer.Option(metavar="SIZE", help="Files that it may write a model; they count as memory too.")
+    ] = "2G",
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="Processes and threads at a time, a model.")] = 256,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processors a model; by default the submission's, or 1.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Graphics processors a model; by default the submission's.")
+    ] = None,
     learned: Annotated[
         Path | None,
         typer.Option(
@@ -51,35 +84,61 @@ def evaluate(
 ) -> None:
     """Run a detector on every model of a split, and score its answers.
 
-    An evaluation that was interrupted goes on where it was when the same command is given again.
-
-    The detector runs as yourself, without a sandbox: for your own and for those you trust.
+    The detector runs in a sandbox: it sees one model at a time, and neither labels, network nor anything else of this
+    machine. An evaluation that was interrupted goes on where it was when the same command is given again.
     """
     printed = json_path is not None and str(json_path) == "-"
     if json_path is not None and not printed:
         check_output(json_path)
 
     from palladion import __version__
-    from palladion.execution import Options
-    from palladion.execution import evaluate as run_evaluation
+    from palladion.execution.environments import DEFAULT, find
+    from palladion.execution.evaluation import Options
+    from palladion.execution.evaluation import evaluate as run_evaluation
+    from palladion.execution.machine import check_machine, slots_for
+    from palladion.execution.sandbox.contract import Limits
+    from palladion.execution.sandbox.probes import refuse_unless_sealed
     from palladion.models import RoundDirectory
     from palladion.reports.detection import detection_report
-    from palladion.submissions import Submission
+    from palladion.submissions import family, opened, parse_size
 
+    if mode not in _MODES:
+        raise InputError(f"--mode: there is no mode {mode!r}; there are {', '.join(_MODES)}")
     round_directory = RoundDirectory.open(round_path)
     split_directory = round_directory.split(split)
     # Faults of the labels and of options are told now, not after hours of running.
     labels = split_directory.labels()
     names = [entry.name for entry in split_directory.models()]
     clusters = None if cluster is None else cluster_of(split_directory.metadata, cluster, names)
-    loaded = Submission.load(submission)
-    options = Options(
-        slots=len(os.sched_getaffinity(0)) if slots is None else slots,
-        time_limit=time_limit,
-        learned=learned,
-        fresh=fresh,
-    )
-    evaluation = run_evaluation(loaded, round_directory, split, options)
+    round_family = family(round_directory.family)
+    with opened(submission) as loaded:
+        manifest = loaded.manifest
+        declared = manifest.memory if memory is None else parse_size(memory)
+        limits = Limits(
+            seconds=time_limit,
+            cpu_seconds=cpu_time,
+            memory_bytes=Limits().memory_bytes if declared is None else declared,
+            processes=processes,
+            scratch_bytes=parse_size(scratch),
+            cpus=manifest.cpus if cpus is None else cpus,
+        )
+        named = find(environment or manifest.environment or DEFAULT)
+        options = Options(
+            environment=named,
+            slots=slots_for(limits) if slots is None else slots,
+            limits=limits,
+            budget=budget,
+            sandbox=sandbox,
+            warm=mode == "warm",
+            gpus=manifest.gpus if gpus is None else gpus,
+            learned=learned,
+            fresh=fresh,
+        )
+        check_machine(limits, options.gpus)
+        if round_directory.is_sealed(split):
+            refuse_unless_sealed(sandbox, f"the {split} split is sealed")
+        with named.held():
+            evaluation = run_evaluation(loaded, round_directory, split, round_family, options)
     document: dict[str, Any] = {
         "submission": loaded.name,
         "round": str(round_path),
@@ -94,11 +153,22 @@ def evaluate(
         "command": evaluation.command,
         "configuration_seconds": evaluation.configuration_seconds,
         "options": {
+            "sandbox": sandbox,
+            "mode": "warm" if evaluation.warm else "cold",
+            "environment": named.name,
+            "environment_digest": named.digest,
             "slots": options.slots,
+            "gpus": options.gpus,
             "time_limit": time_limit,
+            "cpu_time": cpu_time,
+            "budget": budget,
+            "memory_bytes": limits.memory_bytes,
+            "scratch_bytes": limits.scratch_bytes,
+            "processes": limits.processes,
+            "cpus": limits.cpus,
             "learned": None if learned is None else str(learned),
-            "sandbox": "none",
         },
+        "notes": list(evaluation.notes),
         "version": __version__,
     }
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -128,6 +198,8 @@ def _show(document: dict[str, Any]) -> None:
         Text(f"{document['submission']} on the {document['split']} split of {document['round']}{dry_run}{learned}"),
         metrics_table(document["metrics"]),
     )
+    for note in document["notes"]:
+        typer.echo(f"Note: {note}")
     # As it is, without line breaks: it is there to be copied.
     typer.echo(f"One model by hand: {document['command']}")
 

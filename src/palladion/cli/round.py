@@ -1,4 +1,4 @@
-"""``palladion round``: build, show and check rounds."""
+"""``palladion round``: build, show and check rounds, and exchange them with NIST's layout."""
 
 import os
 import sys
@@ -10,6 +10,10 @@ import typer
 app = typer.Typer(
     help="Build, show and check rounds of clean and poisoned models.", no_args_is_help=True, rich_markup_mode=None
 )
+import_app = typer.Typer(help="Make a round of what others published.", no_args_is_help=True, rich_markup_mode=None)
+export_app = typer.Typer(help="Write a round in the layout of others.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The round.", show_default=False)]
 
@@ -68,16 +72,16 @@ def build(
 def show(directory: Directory) -> None:
     """What a round holds: its splits, factors and how well its models were trained."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from palladion.rounds.summary import summarise
 
     summary = summarise(directory)
-    spec = summary.spec
     console = Console()
-    console.print(f"[bold]{spec.title}[/bold] ({spec.name}), scale {spec.scale}, seed {spec.seed}")
-    if spec.description:
-        console.print(spec.description, style="dim")
+    console.print(f"[bold]{escape(summary.title)}[/bold] ({escape(summary.name)}), {summary.origin}")
+    if summary.description:
+        console.print(summary.description, style="dim", markup=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("split", no_wrap=True)
     for heading in ("models", "poisoned", "clean", "least", "attack", "least", "retried", "failed"):
@@ -85,7 +89,8 @@ def show(directory: Directory) -> None:
     for split in summary.splits:
         name = f"{split.name} = {split.same_as}" if split.same_as else split.name
         if split.poisoned is None:
-            table.add_row(name, f"{split.present} of {split.models}", "not complete: build it again to go on")
+            again = "build" if summary.spec else "import"
+            table.add_row(name, f"{split.present} of {split.models}", f"not complete: {again} it again to go on")
             continue
         table.add_row(
             name,
@@ -95,8 +100,8 @@ def show(directory: Directory) -> None:
             _rate(split.least_clean_accuracy),
             _rate(split.attack_success),
             _rate(split.least_attack_success),
-            str(split.retried),
-            str(split.unconverged),
+            "" if split.retried is None else str(split.retried),
+            "" if split.unconverged is None else str(split.unconverged),
         )
     console.print(table)
     for split in summary.splits:
@@ -105,7 +110,7 @@ def show(directory: Directory) -> None:
         console.print(f"\n[bold]{split.name}[/bold]: models of each level, clean + poisoned")
         levels = Table("factor", "levels", box=None, pad_edge=False)
         for factor, counts in split.factors.items():
-            levels.add_row(factor, "  ".join(f"{level}: {c}+{p}" for level, (c, p) in counts.items()))
+            levels.add_row(escape(factor), escape("  ".join(f"{level}: {c}+{p}" for level, (c, p) in counts.items())))
         console.print(levels)
 
 
@@ -125,3 +130,78 @@ def check(directory: Directory) -> None:
         typer.echo(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found", err=True)
         sys.exit(1)
     typer.echo(f"{directory}: no faults found")
+
+
+@import_app.command("nist")
+def import_nist(
+    directory: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="One split as NIST publishes it, with models/id-*/.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="ROUND", help="Round to make, or to add to.", show_default=False)],
+    split: Annotated[
+        str | None, typer.Option(help="train, test or holdout; by default what DIR's name says.", show_default=False)
+    ] = None,
+    family: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Family of rounds; by default from DIR's path.", show_default=False),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link/--copy", help="Share the files on disk with DIR, or copy them.")
+    ] = False,
+) -> None:
+    """Import one split of a round in NIST's layout; its pickles are copied, never opened."""
+    from palladion.rounds.nist_import import import_nist
+
+    try:
+        report = import_nist(directory, out, split=split, family=family, link=link)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on where it was (in {out})", err=True)
+        raise
+    for notice in report.notices:
+        typer.echo(notice, err=True)
+    typer.echo(
+        f"{out}: {report.split} holds {report.models} models, {report.poisoned} of them poisoned; "
+        f"imported {report.imported}"
+    )
+
+
+@export_app.command("nist")
+def export_nist(
+    directory: Annotated[Path, typer.Argument(metavar="ROUND", help="The round.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory to make, or to go on in.", show_default=False)],
+    split: Annotated[
+        str | None, typer.Option(help="train, test or holdout; all that there are if left out.", show_default=False)
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            help="pickle: model.pt as NIST has it; directory: as it is. Built rounds give pickles, imported ones stay.",
+            show_default=False,
+        ),
+    ] = None,
+    test_server: Annotated[
+        bool,
+        typer.Option("--test-server", help="Keep all that is sealed in a tree of its own, groundtruth/."),
+    ] = False,
+) -> None:
+    """Export a round in NIST's layout, as DIR/train-dataset/ and so on."""
+    from typing import get_args
+
+    from palladion.errors import InputError
+    from palladion.rounds.nist_export import Form, export_nist
+
+    chosen: Form | None = None
+    if form is not None:
+        chosen = next((known for known in get_args(Form) if known == form), None)
+        if chosen is None:
+            raise InputError(f"--as: there is no form {form!r}; there are {', '.join(get_args(Form))}")
+    try:
+        report = export_nist(directory, out, split=split, form=chosen, test_server=test_server)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on where it was (in {out})", err=True)
+        raise
+    counts = ", ".join(f"{name} {models}" for name, models in report.models.items())
+    typer.echo(f"{out}: {counts} models; wrote {report.exported}")

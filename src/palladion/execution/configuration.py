@@ -3,21 +3,27 @@
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from palladion.errors import ExecutionError, InputError
+from palladion.execution.data_points import place_in, variables_of
+from palladion.execution.environments import Environment
 from palladion.execution.journal import cache_directory, key, split_identity
 from palladion.execution.outcome import last_words
-from palladion.execution.processes import Processes, environment
-from palladion.execution.staging import remove_tree, workspace
+from palladion.execution.sandbox.contract import Bind, Contents, Ended, Limits, Program, Sandbox
+from palladion.execution.sandbox.opening import open_sandbox
+from palladion.execution.staging import remove_tree
 from palladion.files import exclusive, write_atomically
 from palladion.models import RoundDirectory
-from palladion.submissions import LEARNED_PARAMETERS, Kind, Submission, digest_of
+from palladion.submissions import LEARNED_PARAMETERS, Family, Submission, digest_of
 
 __all__ = ["Configuration", "configure"]
 
 _SECONDS = "seconds.json"
+_STATE, _SCRATCH = "state", "scratch"
 _TRAIN = "train"
 
 
@@ -54,7 +60,10 @@ def configure(
     *,
     learned: Path | None,
     jobs: int,
-    time_limit: float | None,
+    limits: Limits,
+    sandbox: str,
+    environment: Environment,
+    family: Family,
     fresh: bool,
 ) -> Configuration:
     """See that a submission has learned what it needs.
@@ -65,7 +74,10 @@ def configure(
         learned: where what it learns is kept. Used as it is where it holds something. By default the submission's
             own folder, or the cache.
         jobs: models to learn from at a time.
-        time_limit: seconds for the look at the submission itself.
+        limits: of one data point; learning may use as much for each of ``jobs``, without a limit of time.
+        sandbox: name of the back end that its code runs in.
+        environment: the Python environment that its code runs in.
+        family: with which arguments it is called.
         fresh: forget what an interrupted run has learned.
 
     Raises:
@@ -73,7 +85,10 @@ def configure(
         InputError: the round has no train split to learn from.
     """
     learned = None if learned is None else learned.absolute()
-    configurable = _configurable(submission, time_limit)
+    where = _Where(submission, sandbox, environment)
+    configurable = submission.configurable
+    if configurable is None:
+        configurable = _described(where, limits)
     if learned is not None and learned.exists() and not learned.is_dir():
         raise InputError("is not a folder", path=learned)
     if learned is not None and learned.is_dir() and any(learned.iterdir()):
@@ -82,7 +97,7 @@ def configure(
         return Configuration(None, None, None)
     split = round_directory.split(_TRAIN)
     labels = json.dumps(split.labels(), sort_keys=True)  # a table at fault is told before anything runs
-    name = key(submission.digest(), split_identity(split), labels)
+    name = key(submission.digest(), split_identity(split), labels, environment.digest)
     cache = cache_directory() / "configurations" / name
     if fresh:
         shutil.rmtree(cache, ignore_errors=True)
@@ -90,7 +105,7 @@ def configure(
     with exclusive(cache, "configuring this submission"):
         kept = cache / LEARNED_PARAMETERS
         if not (cache / _SECONDS).exists():
-            _learn(submission, split.path.resolve(), cache, jobs)
+            _learn(where, split.path.resolve(), cache, jobs, limits, family)
         seconds = float(json.loads((cache / _SECONDS).read_text()))
         if learned is not None:
             # All of it or nothing: what stands there is taken for complete.
@@ -104,47 +119,102 @@ def configure(
         return Configuration(kept, digest_of(kept), seconds, cache)
 
 
-def _learn(submission: Submission, train_split: Path, cache: Path, jobs: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a submission's code runs."""
+
+    submission: Submission
+    sandbox: str
+    environment: Environment
+
+    def run(self, binds: list[Bind], jobs: int, work: Callable[[Sandbox], Ended]) -> Ended:
+        if self.submission.directory is not None:
+            binds = [*binds, Bind(self.submission.directory, "submission")]
+        contents = Contents(
+            interpreter=self.environment.interpreter(),
+            binds=tuple(binds),
+            variables=variables_of(self.submission, self.sandbox),
+        )
+        with closing(open_sandbox(self.sandbox, contents, warm=False, slots=1, cpus=jobs)) as sandbox:
+            try:
+                return work(sandbox)
+            except KeyboardInterrupt:
+                sandbox.kill()
+                raise
+
+
+def _learn(where: _Where, train_split: Path, cache: Path, jobs: int, limits: Limits, family: Family) -> None:
     """Run the submission's ``configure``; what it has in scratch stays, so that it can go on where it was."""
-    scratch, kept = cache / "scratch", cache / LEARNED_PARAMETERS
-    shutil.rmtree(kept, ignore_errors=True)
-    for folder in (scratch, kept):
+    submission = where.submission
+    state, kept = cache / _STATE, cache / LEARNED_PARAMETERS
+    remove_tree(kept)
+    remove_tree(state / LEARNED_PARAMETERS)
+    for folder in (state, state / _SCRATCH, state / LEARNED_PARAMETERS):
         folder.mkdir(exist_ok=True)
     start = time.monotonic()
-    # The folder of its own for temporary files has a short path: they may be sockets, whose paths must be.
-    with workspace(short=True) as home:
-        try:
-            finished = Processes().run(
-                submission.configure_command(train_split, scratch, kept, jobs),
-                environment=environment(home),
-                directory=home,
-                show=True,
-                remove=[home],
-            )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("interrupted while the detector learned; the same command goes on") from None
-    if finished.exit_code != 0:
-        how = f"exit code {finished.exit_code}" if finished.signal is None else f"signal {finished.signal}"
-        raise ExecutionError(f"{submission.name} failed to configure itself ({how}); what it said stands above")
-    if not any(kept.iterdir()):
-        raise ExecutionError(f"{submission.name} was configured, but wrote no learned parameters")
-    write_atomically(cache / _SECONDS, json.dumps(time.monotonic() - start))
-    remove_tree(scratch)
 
-
-def _configurable(submission: Submission, time_limit: float | None) -> bool:
-    """Whether it learns anything. Loads the submission's code in a process of its own, so its faults show here."""
-    if submission.kind is Kind.ENTRYPOINT:
-        return "configure" in submission.subcommands
-    with workspace() as root:
-        result = root / "description.json"
-        command = submission.describe_command(result)
-        assert command is not None
-        finished = Processes().run(
-            command, environment=environment(root), directory=root, time_limit=time_limit, remove=[root]
+    def work(sandbox: Sandbox) -> Ended:
+        more = replace(
+            limits,
+            seconds=None,
+            cpu_seconds=None,
+            memory_bytes=limits.memory_bytes * jobs,
+            processes=limits.processes * jobs,
+            cpus=limits.cpus * jobs,
         )
-        if finished.timed_out:
-            raise ExecutionError(f"{submission.name} could not be loaded within {time_limit:g} s")
-        if finished.exit_code != 0:
-            raise ExecutionError(f"{submission.name} cannot be loaded{last_words(finished.stderr)}")
-        return bool(json.loads(result.read_text())["configurable"])
+        place = sandbox.prepare(None, more)
+        try:
+            layout = place.layout
+            scratch = Path(layout.binds[_STATE])
+            command = submission.configure_command(
+                Path(layout.binds[_TRAIN]),
+                scratch / _SCRATCH,
+                scratch / LEARNED_PARAMETERS,
+                jobs,
+                place=place_in(layout),
+                family=family,
+            )
+            return place.run(Program(tuple(command), show=True), more)
+        finally:
+            place.discard()
+
+    try:
+        ended = where.run([Bind(train_split, _TRAIN), Bind(state, _STATE, writable=True)], jobs, work)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted while the detector learned; the same command goes on") from None
+    if ended.exit_code != 0:
+        how = f"exit code {ended.exit_code}" if ended.signal is None else f"signal {ended.signal}"
+        if ended.limit is not None:
+            how = f"at its limit of {ended.limit.value}"
+        raise ExecutionError(f"{submission.name} failed to configure itself ({how}); what it said stands above")
+    if not any((state / LEARNED_PARAMETERS).iterdir()):
+        raise ExecutionError(f"{submission.name} was configured, but wrote no learned parameters")
+    digest_of(state / LEARNED_PARAMETERS)  # refuses links and the like, which somebody might follow later
+    (state / LEARNED_PARAMETERS).rename(kept)
+    write_atomically(cache / _SECONDS, json.dumps(time.monotonic() - start))
+    remove_tree(state)
+
+
+def _described(where: _Where, limits: Limits) -> bool:
+    """Whether it learns anything. Loads the submission's code in a process of its own, so its faults show here."""
+    submission = where.submission
+
+    def work(sandbox: Sandbox) -> Ended:
+        place = sandbox.prepare(None, limits)
+        try:
+            layout = place.layout
+            command = submission.describe_command(Path(layout.result), place=place_in(layout))
+            assert command is not None
+            return place.run(Program(tuple(command)), limits)
+        finally:
+            place.discard()
+
+    ended = where.run([], 1, work)
+    if ended.limit is not None:
+        raise ExecutionError(f"{submission.name} could not be loaded: it was killed at its limit ({ended.limit.value})")
+    if ended.exit_code != 0:
+        raise ExecutionError(f"{submission.name} cannot be loaded{last_words(ended.stderr)}")
+    try:
+        return json.loads(ended.answer or "")["configurable"] is True
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ExecutionError(f"{submission.name} does not say whether it must be configured") from None

@@ -3,27 +3,31 @@
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from palladion.errors import InputError
 from palladion.execution.configuration import Configuration, configure
-from palladion.execution.data_points import DataPointRunner, PlainRunner, command_by_hand
+from palladion.execution.data_points import SubmissionRunner, command_by_hand, variables_of
+from palladion.execution.environments import Environment
 from palladion.execution.journal import Journal, cache_directory, key, split_identity
-from palladion.execution.outcome import Outcome
+from palladion.execution.outcome import Failure, Outcome
+from palladion.execution.sandbox.contract import DEFAULT_LIMITS, Bind, Contents, Limits
+from palladion.execution.sandbox.opening import DEFAULT_BACK_END, open_sandbox
+from palladion.execution.sandbox.preload import worth_importing
 from palladion.execution.staging import remove_leftovers
 from palladion.files import exclusive
 from palladion.models import ModelEntry, RoundDirectory
 from palladion.progress import Progress, progress
-from palladion.submissions import Submission
+from palladion.scoring import AnswerStatus
+from palladion.submissions import Family, Kind, Submission
 
-__all__ = ["DEFAULT_TIME_LIMIT", "LEARNED", "Evaluation", "Options", "evaluate", "run_all"]
+__all__ = ["LEARNED", "Evaluation", "Options", "evaluate", "run_all"]
 
 LEARNED = Path("learned")
 """What ``--learned`` is in the command by hand, where it was not given."""
-
-DEFAULT_TIME_LIMIT = 600.0
-"""Seconds a data point, as in NIST's rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,23 @@ class Options:
 
     Attributes:
         slots: data points that run at a time.
-        time_limit: seconds of wall time a data point.
+        limits: of each data point.
+        budget: seconds of wall time of all data points together, one after the other; None for no limit.
+        sandbox: name of the back end.
+        warm: import libraries once for all data points, where sandbox and submission allow it.
+        environment: the Python environment that the submission runs in.
+        gpus: graphics processors of each data point.
         learned: where learned parameters are and are kept; see :func:`palladion.execution.configuration.configure`.
         fresh: forget what an interrupted run has done.
     """
 
+    environment: Environment
     slots: int = 1
-    time_limit: float = DEFAULT_TIME_LIMIT
+    limits: Limits = DEFAULT_LIMITS
+    budget: float | None = None
+    sandbox: str = DEFAULT_BACK_END
+    warm: bool = True
+    gpus: int = 0
     learned: Path | None = None
     fresh: bool = False
 
@@ -51,14 +65,20 @@ class Evaluation:
         outcomes: one a data point, in the order of their names.
         command: the command that runs the first data point, as one types it.
         configuration_seconds: how long learning took; None where nothing was learned.
+        warm: whether libraries were imported once for all data points.
+        notes: what whoever asked should know, such as why it was not warm.
     """
 
     outcomes: tuple[Outcome, ...]
     command: str
     configuration_seconds: float | None
+    warm: bool
+    notes: tuple[str, ...] = field(default=())
 
 
-def evaluate(submission: Submission, round_directory: RoundDirectory, split_name: str, options: Options) -> Evaluation:
+def evaluate(
+    submission: Submission, round_directory: RoundDirectory, split_name: str, family: Family, options: Options
+) -> Evaluation:
     """Run a submission on every data point of a split.
 
     An evaluation that was interrupted, even by SIGKILL, goes on where it was when it is called with the same things
@@ -69,10 +89,7 @@ def evaluate(submission: Submission, round_directory: RoundDirectory, split_name
         InputError: the round is at fault.
         ExecutionError: the submission cannot be run at all.
     """
-    if options.slots < 1:
-        raise InputError(f"{options.slots} slots: there must be 1 or more")
-    if not options.time_limit > 0:
-        raise InputError(f"a time limit of {options.time_limit:g} s: it must be more than 0")
+    _check(options)
     split = round_directory.split(split_name)
     entries = split.models()
     remove_leftovers()
@@ -81,54 +98,116 @@ def evaluate(submission: Submission, round_directory: RoundDirectory, split_name
         round_directory,
         learned=options.learned,
         jobs=options.slots,
-        time_limit=options.time_limit,
+        limits=options.limits,
+        sandbox=options.sandbox,
+        environment=options.environment,
+        family=family,
         fresh=options.fresh,
     )
-    name = key(submission.digest(), configuration.digest, split_identity(split), options.time_limit)
+    name = key(
+        submission.digest(),
+        configuration.digest,
+        split_identity(split),
+        family.name,
+        options.environment.digest,
+        options.sandbox,
+        *asdict(options.limits).values(),
+        options.budget,
+    )
     directory = cache_directory() / "evaluations" / name
     directory.mkdir(parents=True, exist_ok=True)
     with exclusive(directory, "running this evaluation"):
         journal = Journal(directory, [] if options.fresh else [entry.name for entry in entries])
-        runner = PlainRunner(submission, configuration.learned, time_limit=options.time_limit)
         waiting = [entry for entry in entries if entry.name not in journal.outcomes]
-        # The order says nothing about the models, and is the same on every machine.
-        random.Random(name).shuffle(waiting)  # noqa: S311
-        with progress(len(waiting), submission.name) as shown:
-            if journal.outcomes:
-                shown.say(f"{len(journal.outcomes)} of {len(entries)} data points were done before")
-            try:
-                run_all(runner, waiting, options.slots, _note(journal, shown))
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"interrupted; {len(journal.outcomes)} of {len(entries)} data points are kept, "
-                    "and the same command goes on from there"
-                ) from None
+        # Nobody can know the order, so it tells nothing of the models.
+        random.SystemRandom().shuffle(waiting)
+        notes, warm = [], False
+        if waiting:
+            contents = _contents(submission, round_directory, configuration, family, options)
+            sandbox = open_sandbox(
+                options.sandbox, contents, warm=options.warm, slots=options.slots, cpus=options.limits.cpus
+            )
+            with closing(sandbox), progress(len(waiting), submission.name) as shown:
+                warm = sandbox.warm
+                if options.warm and sandbox.why_cold is not None:
+                    notes.append(f"each model was run in a new interpreter: {sandbox.why_cold}")
+                if journal.outcomes:
+                    shown.say(f"{len(journal.outcomes)} of {len(entries)} data points were done before")
+                runner = SubmissionRunner(submission, sandbox, options.limits, family=family)
+                spent = sum(outcome.seconds for outcome in journal.outcomes.values())
+                try:
+                    run_all(
+                        runner,
+                        waiting,
+                        options.slots,
+                        _note(journal, shown),
+                        limits=options.limits,
+                        budget=options.budget,
+                        spent=spent,
+                    )
+                except KeyboardInterrupt:
+                    raise KeyboardInterrupt(
+                        f"interrupted; {len(journal.outcomes)} of {len(entries)} data points are kept, "
+                        "and the same command goes on from there"
+                    ) from None
         outcomes = tuple(journal.outcomes[entry.name] for entry in entries)
         journal.remove()
     configuration.forget()
-    return Evaluation(outcomes, _command(submission, entries, configuration), configuration.seconds)
+    command = _command(submission, entries, configuration)
+    return Evaluation(outcomes, command, configuration.seconds, warm, tuple(notes))
 
 
 def run_all(
-    runner: DataPointRunner,
+    runner: SubmissionRunner,
     entries: Sequence[ModelEntry],
     slots: int,
     done: Callable[[Outcome], None],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    budget: float | None = None,
+    spent: float = 0.0,
 ) -> None:
     """Run all data points, ``slots`` at a time, and tell ``done`` of each as it ends, one at a time.
 
-    On any exception, Ctrl-C too, everything that runs is killed before it goes on.
+    The next data point is staged while others run. On any exception, Ctrl-C too, everything that runs is killed
+    before it goes on.
+
+    Args:
+        runner: runs a data point.
+        entries: the data points.
+        slots: how many run at a time.
+        done: is told of each.
+        limits: of each data point.
+        budget: seconds of all together; what is left when they are spent is not run.
+        spent: seconds that were spent before.
     """
+    turn = BoundedSemaphore(slots)
+    account = _Budget(budget, spent)
+
+    def one(entry: ModelEntry) -> Outcome:
+        if account.left() <= 0:
+            return account.refused(entry)
+        staged = runner.stage(entry)
+        with turn:
+            left = account.left()
+            if left <= 0:
+                staged.place.discard()
+                return account.refused(entry)
+            shortened = left < (limits.seconds or float("inf"))
+            outcome = runner.run(staged, replace(limits, seconds=left) if shortened else limits)
+            account.spend(outcome.seconds)
+        return account.cut_short(outcome) if shortened else outcome
+
     waiting = iter(entries)
     running: set[Future[Outcome]] = set()
-    with ThreadPoolExecutor(slots) as pool:
+    with ThreadPoolExecutor(slots + 1) as pool:
         try:
             while True:
-                while len(running) < slots:
+                while len(running) < slots + 1:
                     entry = next(waiting, None)
                     if entry is None:
                         break
-                    running.add(pool.submit(runner.run, entry))
+                    running.add(pool.submit(one, entry))
                 if not running:
                     return
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -137,6 +216,68 @@ def run_all(
         except BaseException:
             runner.stop()
             raise
+
+
+class _Budget:
+    """Seconds that are left for all data points together."""
+
+    def __init__(self, seconds: float | None, spent: float) -> None:
+        self._seconds = seconds
+        self._spent = spent
+
+    def left(self) -> float:
+        return float("inf") if self._seconds is None else self._seconds - self._spent
+
+    def spend(self, seconds: float) -> None:
+        self._spent += seconds
+
+    def refused(self, entry: ModelEntry) -> Outcome:
+        message = f"it was not run: the {self._seconds:g} s for all models together were spent"
+        return Outcome(entry.name, None, Failure.BUDGET, message, 0.0, 0.0, None, AnswerStatus.MISSING)
+
+    def cut_short(self, outcome: Outcome) -> Outcome:
+        if outcome.error is not Failure.TIMEOUT:
+            return outcome
+        message = f"it was killed when the {self._seconds:g} s for all models together were spent"
+        return replace(outcome, error=Failure.BUDGET, message=message)
+
+
+def _check(options: Options) -> None:
+    limits = options.limits
+    if options.slots < 1:
+        raise InputError(f"{options.slots} slots: there must be 1 or more")
+    if limits.seconds is not None and not limits.seconds > 0:
+        raise InputError(f"a time limit of {limits.seconds:g} s: it must be more than 0")
+    if options.budget is not None and not options.budget > 0:
+        raise InputError(f"a budget of {options.budget:g} s: it must be more than 0")
+    if limits.processes < 1:
+        raise InputError(f"{limits.processes} processes: there must be 1 or more")
+
+
+def _contents(
+    submission: Submission,
+    round_directory: RoundDirectory,
+    configuration: Configuration,
+    family: Family,
+    options: Options,
+) -> Contents:
+    """What the sandbox holds besides the data points."""
+    binds = []
+    if submission.directory is not None:
+        binds.append(Bind(submission.directory, "submission"))
+    if configuration.learned is not None:
+        binds.append(Bind(configuration.learned, "learned"))
+    if family.files and round_directory.open_files is not None:
+        binds.append(Bind(round_directory.open_files, "round"))
+    image = submission.kind is Kind.IMAGE
+    return Contents(
+        interpreter=None if image else options.environment.interpreter(),
+        binds=tuple(binds),
+        preload=worth_importing(submission.imports()),
+        image=submission.image,
+        variables=variables_of(submission, options.sandbox),
+        gpus=options.gpus,
+    )
 
 
 def _note(journal: Journal, shown: Progress) -> Callable[[Outcome], None]:

@@ -1,29 +1,40 @@
 """What became of one data point."""
 
-import errno
-import os
 import signal
-import stat
 import unicodedata
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from palladion.execution.processes import Finished
+from palladion.execution.sandbox.contract import Ended, Limit, Limits
 from palladion.scoring import AnswerStatus, parse_answer
 
-__all__ = ["Failure", "Outcome", "judge", "last_words", "read_answer"]
+__all__ = ["Failure", "Outcome", "judge", "last_words"]
 
-_MAXIMUM_ANSWER_BYTES = 4 << 10
 _SHOWN_ANSWER = 40
 _SHOWN_LINES, _SHOWN_CHARACTERS = 3, 400
+_MEBI = 1 << 20
+_AT_LIMIT: dict[Limit, Callable[[Limits], str]] = {
+    Limit.TIME: lambda limits: f"it took longer than {limits.seconds:g} s and was killed",
+    Limit.CPU: lambda limits: f"it used more than {limits.cpu_seconds:g} s of processor time and was killed",
+    Limit.MEMORY: lambda limits: f"it used more than {_size(limits.memory_bytes)} of memory and was killed",
+    Limit.PROCESSES: lambda limits: f"it started more than {limits.processes} processes and was killed",
+    Limit.SCRATCH: lambda limits: f"it filled its {_size(limits.scratch_bytes)} of scratch space and was killed",
+    Limit.OUTPUT: lambda limits: f"it printed more than {_size(limits.output_bytes)} and was killed",
+}
 
 
 class Failure(StrEnum):
-    """Why a data point has no probability."""
+    """Why a data point has no probability. The first six are the values of :class:`~.contract.Limit`."""
 
     TIMEOUT = "timeout"
+    CPU = "cpu"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    SCRATCH = "scratch"
+    OUTPUT = "output"
+    BUDGET = "budget"
     CRASHED = "crashed"
     NO_ANSWER = "no_answer"
     BAD_ANSWER = "bad_answer"
@@ -64,73 +75,40 @@ class Outcome:
         return cls(**{**values, "error": error, "status": AnswerStatus(values["status"])})
 
 
-def judge(
-    finished: Finished, active: Path, result: str, *, time_limit: float | None
-) -> tuple[float | None, AnswerStatus, Failure | None, str | None]:
-    """The probability that a finished submission has left, its status, and what is wrong, as a code and in words.
+def judge(ended: Ended, limits: Limits, result: str) -> tuple[float | None, AnswerStatus, Failure | None, str | None]:
+    """The probability that a submission has left, its status, and what is wrong, as a code and in words.
 
     A submission that did not end well has no answer, whatever it wrote before.
+
+    Args:
+        ended: how it ended.
+        limits: what it could use.
+        result: name of its result file.
     """
-    if finished.timed_out:
-        message = f"it took longer than {time_limit:g} s and was killed"
-        return None, AnswerStatus.MISSING, Failure.TIMEOUT, message
-    if finished.signal is not None:
-        hint = " (out of memory?)" if finished.signal == signal.SIGKILL else ""
-        message = f"it was ended by {_signal_name(finished.signal)}{hint}{last_words(finished.stderr)}"
+    if ended.limit is not None:
+        return None, AnswerStatus.MISSING, Failure(ended.limit.value), _AT_LIMIT[ended.limit](limits)
+    if ended.signal is not None:
+        hint = " (out of memory?)" if ended.signal == signal.SIGKILL else ""
+        message = f"it was ended by {_signal_name(ended.signal)}{hint}{last_words(ended.stderr)}"
         return None, AnswerStatus.MISSING, Failure.CRASHED, message
-    if finished.exit_code != 0:
-        message = f"it ended with exit code {finished.exit_code}{last_words(finished.stderr)}"
+    if ended.exit_code != 0:
+        message = f"it ended with exit code {ended.exit_code}{last_words(ended.stderr)}"
         return None, AnswerStatus.MISSING, Failure.CRASHED, message
-    try:
-        text = read_answer(active, result)
-    except ValueError as error:
-        return None, AnswerStatus.UNPARSABLE, Failure.BAD_ANSWER, f"{result} {error}"
+    if ended.answer_fault is not None:
+        return None, AnswerStatus.UNPARSABLE, Failure.BAD_ANSWER, f"{result} {ended.answer_fault}"
+    text = ended.answer
     probability, status = parse_answer(text)
     if status is AnswerStatus.OK:
         return probability, status, None, None
     if status is AnswerStatus.MISSING:
         what = "wrote no" if text is None else "left an empty"
-        return None, status, Failure.NO_ANSWER, f"it {what} {result}{last_words(finished.stderr)}"
+        return None, status, Failure.NO_ANSWER, f"it {what} {result}{last_words(ended.stderr)}"
     shown = ascii(text if len(text or "") <= _SHOWN_ANSWER else f"{(text or '')[:_SHOWN_ANSWER]}…")
     return None, status, Failure.BAD_ANSWER, f"{result} holds {shown}; it must hold one number from 0 to 1"
 
 
-def read_answer(active: Path, result: str) -> str | None:
-    """The text of a result file, which anybody may have put there; None where there is none.
-
-    Raises:
-        ValueError: it is no plain file, too long, or no text.
-    """
-    try:
-        # Nothing is followed, and opening does not wait for the other end of a pipe.
-        folder = os.open(active, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-        handle = os.open(result, flags, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise ValueError("is a symbolic link; it must be a plain file") from None
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    finally:
-        os.close(folder)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ValueError("is a folder or a special file; it must be a plain file")
-        data = os.read(handle, _MAXIMUM_ANSWER_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    finally:
-        os.close(handle)
-    if len(data) > _MAXIMUM_ANSWER_BYTES:
-        raise ValueError("is longer than 4 KiB; it must hold one number from 0 to 1")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise ValueError("is not text; it must hold one number from 0 to 1") from None
+def _size(count: int) -> str:
+    return f"{count / _MEBI:,.0f} MiB" if count >= _MEBI else f"{count:,} bytes"
 
 
 def _signal_name(number: int) -> str:

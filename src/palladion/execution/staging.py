@@ -1,12 +1,7 @@
-"""What a submission gets to see of one data point: a copy of its open folder, under names that say nothing.
+"""Copies that say nothing but what is in them, and fresh folders to put them in.
 
-::
-
-    <fresh folder>/active/      copy of open/; here the submission leaves result.txt
-    <fresh folder>/scratch/     empty
-
-Neither the path nor the times of the files tell which model it is. Sealed files are never copied: they do not lie
-below ``open/``.
+Neither the path nor the times of the files tell which model a copy of ``open/`` is of. Sealed files are never copied:
+they do not lie below ``open/``.
 """
 
 import contextlib
@@ -17,50 +12,29 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from palladion.errors import InputError
-from palladion.models.round_directory import CLEAN_EXAMPLES, MODEL
-from palladion.submissions import DataPointPaths
 
-__all__ = ["RESULT", "Staged", "copy_open", "remove_leftovers", "remove_tree", "staged", "workspace"]
+__all__ = ["copy_open", "remove_leftovers", "remove_tree", "workspace"]
 
-RESULT = "result.txt"
 _PREFIX = "palladion-run-"
 _WORKSPACE = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")  # mkdtemp's names
 _LONG_PATH, _SHORT_BASE = 40, "/tmp"  # noqa: S108 - only a base for a folder with a random name
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """One staged data point.
-
-    Attributes:
-        root: the fresh folder.
-        active: the folder with the copy.
-        scratch: the empty folder.
-    """
-
-    root: Path
-    active: Path
-    scratch: Path
-
-    @property
-    def paths(self) -> DataPointPaths:
-        """The paths as the submission is given them."""
-        return DataPointPaths(self.active / MODEL, self.active / CLEAN_EXAMPLES, self.active / RESULT, self.scratch)
-
-
 @contextlib.contextmanager
-def workspace(*, short: bool = False) -> Iterator[Path]:
+def workspace(*, short: bool = False, public: bool = False) -> Iterator[Path]:
     """A fresh folder; it is removed at the end, whatever is in it by then.
 
     Args:
         short: it is for small files, and its path must be short: the path of a socket has 107 bytes at most, and
             Python's worker processes meet at one that lies 36 deeper.
+        public: other users must be able to reach it.
     """
     base = tempfile.gettempdir()
+    if public and not all(folder.stat().st_mode & stat.S_IXOTH for folder in (Path(base), *Path(base).parents)):
+        base = _SHORT_BASE
     if short and len(base) > _LONG_PATH and os.access(_SHORT_BASE, os.W_OK):
         base = _SHORT_BASE
     while True:
@@ -69,6 +43,8 @@ def workspace(*, short: bool = False) -> Iterator[Path]:
         if handle is not None:
             break  # else it was taken for a leftover before it could be held
     try:
+        if public:
+            root.chmod(0o755)
         yield root
     finally:
         remove_tree(root)
@@ -104,34 +80,36 @@ def _hold(root: Path) -> int | None:
     return None
 
 
-@contextlib.contextmanager
-def staged(source: Path) -> Iterator[Staged]:
-    """Copy an ``open/`` folder into a :func:`workspace`.
+def copy_open(source: Path, target: Path, *, into: bool = False) -> None:
+    """Copy a folder in the order of the names, with all times set to 1970.
+
+    Args:
+        source: what to copy.
+        target: the copy.
+        into: the target is there already; everybody may read what is put into it, and nobody write.
 
     Raises:
-        InputError: ``open/`` is missing, or holds a link or a special file.
+        InputError: the folder is missing, or holds a link or a special file.
     """
-    with workspace() as root:
-        scratch = root / "scratch"
-        scratch.mkdir()
-        copy_open(source, root / "active")
-        yield Staged(root, root / "active", scratch)
-
-
-def copy_open(source: Path, target: Path) -> None:
-    """Copy a folder in the order of the names, with all times set to 1970. Raises as :func:`staged`."""
     try:
-        target.mkdir()
+        if not into:
+            target.mkdir()
         for name in sorted(os.listdir(source)):  # noqa: PTH208 - names are what is needed
             path, copy = source / name, target / name
             mode = path.lstat().st_mode
             if stat.S_ISDIR(mode):
-                copy_open(path, copy)
+                if into:
+                    copy.mkdir()
+                copy_open(path, copy, into=into)
             elif stat.S_ISREG(mode):
                 shutil.copyfile(path, copy, follow_symlinks=False)
+                if into:
+                    copy.chmod(0o444)
                 os.utime(copy, ns=(0, 0))
             else:
                 raise InputError("is a link or a special file; a round holds plain files and folders", path=path)
+        if into:
+            target.chmod(0o555)
         os.utime(target, ns=(0, 0))
     except FileNotFoundError as error:
         raise InputError("there is no such file or folder", path=error.filename) from None

@@ -1,11 +1,12 @@
 """Check a round on disk: every fault, each with its file."""
 
+import filecmp
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from palladion.documents import load_document
@@ -13,10 +14,12 @@ from palladion.errors import InputError
 from palladion.models import round_directory as layout
 from palladion.models.image_classifier import load_examples
 from palladion.models.safetensors_header import read_header
+from palladion.rounds import nist
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.factory import PARTIAL
 from palladion.rounds.metadata import COLUMNS, metadata_csv
 from palladion.rounds.spec import RoundSpec
+from palladion.submissions.families import family
 
 __all__ = ["Fault", "check_round"]
 
@@ -43,15 +46,96 @@ def check_round(directory: Path) -> list[Fault]:
     Raises:
         InputError: there is no round here at all, or its specification cannot be read.
     """
-    layout.RoundDirectory.open(directory)
-    spec = load_document(directory / layout.ROUND_FILE, RoundSpec)
+    rounds = layout.RoundDirectory.open(directory)
     faults = list(_links(directory))
+    if rounds.source != layout.SOURCES[0]:
+        return _sorted([*faults, *_check_imported(rounds)])
+    spec = load_document(directory / layout.ROUND_FILE, RoundSpec)
     known = {layout.ROUND_FILE} | {name for name, split in spec.splits.items() if split.models is not None}
     faults += _unexpected(directory, known)
     for name, split in spec.splits.items():
         if split.models is not None:
             faults += _check_split(spec, name, directory / name)
+    return _sorted(faults)
+
+
+def _sorted(faults: list[Fault]) -> list[Fault]:
     return sorted(faults, key=lambda fault: (str(fault.path), fault.message))
+
+
+def _check_imported(rounds: layout.RoundDirectory) -> Iterator[Fault]:
+    """Nothing says how an imported round was made: what can be checked is that it is whole and seals its labels."""
+    try:
+        family(rounds.family)
+    except InputError as error:
+        yield Fault(rounds.path / layout.ROUND_FILE, error.problem)
+    shared = {layout.OPEN} if (rounds.path / layout.OPEN).exists() else set()
+    yield from _unexpected(rounds.path, {layout.ROUND_FILE} | set(rounds.counts) | shared)
+    for name, models in rounds.counts.items():
+        split = layout.SplitDirectory(name, rounds.path / name)
+        if not split.path.is_dir():
+            continue  # reported as missing
+        carried = {entry for entry in nist.CARRIED if (split.path / entry).exists()}
+        yield from _unexpected(split.path, {layout.METADATA, layout.METADATA_DICTIONARY, layout.MODELS} | carried)
+        try:
+            entries = {entry.name: entry for entry in split.models()}
+        except InputError as error:
+            yield Fault(error.path or split.path, error.problem)
+            continue
+        if len(entries) != models:
+            yield Fault(split.path / layout.MODELS, f"holds {len(entries)} models where round.yaml says {models}")
+        for path in (split.path / layout.MODELS).iterdir():
+            if path.name.startswith(PARTIAL):
+                yield Fault(path, "is left over from an import that was stopped")
+            elif path.name not in entries:
+                yield Fault(path, "is not a model")
+        labels: dict[str, bool] = {}
+        if split.metadata.is_file():
+            try:
+                labels = layout.read_labels(split.metadata)
+                lines = {name: line for name, (line, _) in layout.read_table(split.metadata, columns=()).items()}
+            except InputError as error:
+                yield Fault(split.metadata, error.problem)
+            for row in sorted(set(labels) - set(entries)):
+                yield Fault(split.metadata, f"line {lines[row]}: there is no model {row}; import it, or remove the row")
+            for row in sorted(set(entries) - set(labels)) if labels else ():
+                yield Fault(split.metadata, f"has no row for {row}")
+        for entry in entries.values():
+            yield from _check_imported_model(rounds, entry, labels.get(entry.name))
+
+
+def _check_imported_model(
+    rounds: layout.RoundDirectory, entry: layout.ModelEntry, poisoned: bool | None
+) -> Iterator[Fault]:
+    yield from _unexpected(entry.directory, {layout.OPEN, layout.SEALED})
+    truth = entry.sealed / layout.GROUND_TRUTH
+    try:
+        label = nist.read_ground_truth(truth)
+        if poisoned is not None and label != poisoned:
+            yield Fault(truth, f"says {int(label)} where {layout.METADATA} says {int(poisoned)}")
+    except InputError as error:
+        yield Fault(truth, error.problem)
+    if not entry.open.is_dir():
+        return  # reported as missing
+    if not entry.model.exists():
+        yield Fault(entry.open, f"holds neither {layout.PICKLE} nor a folder {layout.MODEL}")
+    if rounds.family == layout.DEFAULT_FAMILY and not entry.examples.is_dir():
+        yield Fault(entry.open, f"holds no examples ({', '.join(layout.EXAMPLE_FOLDERS)})")
+    for root, _, files in os.walk(entry.open):
+        for name in files:
+            path = Path(root) / name
+            inner = PurePosixPath(path.relative_to(entry.open))
+            if not nist.may_be_open(inner):
+                yield Fault(path, "is not known to be open: it may tell of the label, and belongs into sealed/")
+            elif (
+                path.suffix != ".json" or inner.parts[0] in nist.CHECKPOINTS or path.is_symlink() or not path.is_file()
+            ):
+                continue
+            elif nist.tells_label(path):
+                yield Fault(path, "says something about a trigger, or cannot be read")
+    config, reduced = entry.open / nist.CONFIG, entry.open / nist.REDUCED_CONFIG
+    if config.is_file() and not (reduced.is_file() and filecmp.cmp(config, reduced, shallow=False)):
+        yield Fault(config, f"is not the same as {nist.REDUCED_CONFIG}: it may be the one that tells of the label")
 
 
 def _links(directory: Path) -> Iterator[Fault]:

@@ -1,0 +1,1 @@
+"""Where submissions run: one interface, and the back ends behind it."""
