@@ -1,9 +1,8 @@
 """Sandboxes of bubblewrap, for tests."""
 
 import shutil
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
 
@@ -14,12 +13,27 @@ from palladion.execution.sandbox.contract import Bind, Contents, Ended, Limits, 
 LIMITS = Limits(seconds=20.0, memory_bytes=512 << 20, processes=40, scratch_bytes=32 << 20, output_bytes=1 << 20)
 
 
-class Run(Protocol):
-    """Run a script in a fresh place of a sandbox."""
+class Run:
+    """Run a script in a fresh place of a fresh sandbox.
 
-    def __call__(
-        self, source: str, *arguments: str, limits: Limits = ..., data: Path | None = ..., **options: Any
-    ) -> Ended: ...
+    Attributes:
+        supervisors: process ids of the sandboxes' supervisors, which have ended.
+    """
+
+    def __init__(self, folder: Path, warm: bool) -> None:
+        self._folder, self._warm = folder, warm
+        self.supervisors: list[int] = []
+
+    def __call__(self, source: str, *arguments: str, limits: Limits = LIMITS) -> Ended:
+        (self._folder / "program.py").write_text(source)
+        contents = Contents(own(), (Bind(self._folder, "submission"),))
+        with closing(BubblewrapSandbox(contents, warm=self._warm, slots=2)) as sandbox:
+            self.supervisors.append(sandbox._process.pid)
+            place = sandbox.prepare(None, limits)
+            try:
+                return place.run(Program((str(place.layout.python), "/submission/program.py", *arguments)), limits)
+            finally:
+                place.discard()
 
 
 @pytest.fixture(autouse=True)
@@ -34,26 +48,7 @@ def warm(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def run(tmp_path: Path, warm: bool) -> Iterator[Run]:
+def run(tmp_path: Path, warm: bool) -> Run:
     folder = tmp_path / "submission"
     folder.mkdir()
-    opened: dict[tuple[Any, ...], BubblewrapSandbox] = {}
-    count = 0
-
-    def start(source: str, *arguments: str, limits: Limits = LIMITS, data: Path | None = None, **options: Any) -> Ended:
-        nonlocal count
-        count += 1
-        (folder / "program.py").write_text(source)
-        contents = Contents(own(), (Bind(folder, "submission"),), **options)
-        sandbox = BubblewrapSandbox(contents, warm=warm, slots=2)
-        opened[(count,)] = sandbox
-        place = sandbox.prepare(data, limits)
-        try:
-            return place.run(Program((str(place.layout.python), "/submission/program.py", *arguments)), limits)
-        finally:
-            place.discard()
-            sandbox.close()
-
-    yield start
-    for sandbox in opened.values():
-        sandbox.close()
+    return Run(folder, warm)

@@ -32,10 +32,9 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
-def leftovers() -> list[str]:
-    """Control groups of sandboxes that this process has started, or that nobody is left to use."""
-    groups = [*Path("/sys/fs/cgroup").glob("palladion-*"), *Path("/sys/fs/cgroup").glob("*/palladion-*")]
-    return [str(group) for group in groups if not Path(f"/proc/{group.name.split('-')[1]}").exists()]
+def leftovers(supervisor: int) -> list[str]:
+    """Control groups of a supervisor that has ended."""
+    return [str(path) for path in Path("/sys/fs/cgroup").rglob(f"palladion-{supervisor}-*")]
 
 
 def test_a_script_runs_as_python_runs_it(run: Run) -> None:
@@ -215,7 +214,7 @@ def test_each_limit_ends_all_and_is_named(run: Run, limit: Limit, groups: str, m
         assert (ended.exit_code, ended.signal, ended.answer) == (None, None, None)
     assert ended.seconds < 15
     assert processes_with(mark) == []
-    assert leftovers() == []
+    assert [leftovers(pid) for pid in run.supervisors] == [[]]
 
 
 def test_one_that_hits_its_limit_leaves_the_others_alone(tmp_path: Path, warm: bool) -> None:
@@ -292,7 +291,7 @@ def test_killing_it_ends_what_runs_and_nothing_starts_any_more(run: Run, tmp_pat
     assert len(caught) == 1
     sandbox.close()
     assert processes_with(mark) == []
-    assert leftovers() == []
+    assert leftovers(sandbox._process.pid) == []
     with pytest.raises(Cancelled):
         sandbox.prepare(None, LIMITS)
 

@@ -121,7 +121,7 @@ class BubblewrapSandbox:
     def prepare(self, data: Path | None, limits: Limits) -> "_Place":
         """See :class:`~palladion.execution.sandbox.contract.Sandbox`."""
         source = None if data is None else str(data.absolute())
-        return _Place(self, self._ask("prepare", data=source, scratch_bytes=limits.scratch_bytes)["place"])
+        return _Place(self, self._ask("prepare", data=source, limits=asdict(limits))["place"])
 
     def kill(self) -> None:
         """See :class:`~palladion.execution.sandbox.contract.Sandbox`."""
@@ -170,6 +170,16 @@ class BubblewrapSandbox:
             self._send({"number": number, "do": what, **arguments})
         return _checked(future.result())
 
+    def _tell(self, what: str, **arguments: Any) -> None:
+        """Ask for something without waiting for it."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._count += 1
+            number = self._count
+        with contextlib.suppress(OSError):
+            self._send({"number": number, "do": what, **arguments})
+
     def _send(self, request: dict[str, Any]) -> None:
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
@@ -195,16 +205,19 @@ class BubblewrapSandbox:
 class _Place:
     """See :class:`~palladion.execution.sandbox.contract.Prepared`."""
 
-    def __init__(self, sandbox: BubblewrapSandbox, number: int) -> None:
+    def __init__(self, sandbox: BubblewrapSandbox, number: int | None) -> None:
         self._sandbox, self._number = sandbox, number
         self.layout = sandbox.layout
 
     def run(self, program: Program, limits: Limits) -> Ended:
+        assert self._number is not None
         return self._sandbox._run(self._number, program, limits)
 
     def discard(self) -> None:
-        with contextlib.suppress(Cancelled, ExecutionError):
-            self._sandbox._ask("discard", place=self._number)
+        if self._number is not None:
+            # Nobody waits for it: while it is cleared away, the next one runs.
+            self._sandbox._tell("discard", place=self._number)
+            self._number = None
 
 
 def _checked(reply: dict[str, Any]) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 ::
 
     supervisor ── bwrap ── this process (imports libraries once, holds no data)
-                              └─ keeper    in new user, network and other namespaces; waits
-                                  └─ init  process 1 of the nest: mounts the data, gives up everything, waits
-                                      └─ the submission, forked with the libraries loaded, or executed
+                              └─ init  process 1 of the nest, in new namespaces: mounts the data, gives up everything
+                                  └─ the submission, forked with the libraries loaded, or executed
 
 It stands alone: it runs in whatever Python the submission's environment has (3.8 and newer), and imports nothing but
 :mod:`kernel`, which lies beside it.
 
 Everything arrives through one socket. A request is one packet of JSON with descriptors: the channel to the supervisor,
 standard output and error, the roots of the file systems to mount. The nest is ready when its init says so on the
-channel; the supervisor then puts it into its control group and says "go"; after that the submission runs, and the
+channel; the supervisor then puts it into its control group. When it is told what to run, the submission runs, and the
 channel carries but one more message, how it ended. The submission itself has no descriptor of any of this.
 
 This process must hold nothing worth stealing: what it knows, every submission inherits.
@@ -20,15 +19,18 @@ This process must hold nothing worth stealing: what it knows, every submission i
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import importlib.util
 import json
 import os
 import resource
+import runpy
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 import weakref
@@ -59,33 +61,53 @@ kernel = _kernel()
 
 MAXIMUM_PACKET, MAXIMUM_DESCRIPTORS = 1 << 16, 32
 UID = 1000
+NAMESPACES = (
+    kernel.CLONE_NEWUSER
+    | kernel.CLONE_NEWNS
+    | kernel.CLONE_NEWPID
+    | kernel.CLONE_NEWNET
+    | kernel.CLONE_NEWIPC
+    | kernel.CLONE_NEWUTS
+)
 
 
 def main() -> list[str] | None:
     """Serve requests until the socket closes; in a submission's process, return what is to be run."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's concern once they are gone
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nests are the supervisor's concern, not this one's
     packet = control.recv(MAXIMUM_PACKET)
     if not packet:
         return None
-    control.send(json.dumps(_preload(json.loads(packet)["preload"])).encode())
+    preload = json.loads(packet)["preload"]
+    report = _preload(preload)
+    if preload:
+        _make_forking_cheap()
+    control.send(json.dumps(report).encode())
+    while True:
+        request, descriptors = _receive(control)
+        if request is None:
+            return None
+        try:
+            pid = kernel.clone(NAMESPACES)
+        except OSError as error:
+            _say(socket.socket(fileno=os.dup(descriptors[0])), {"failed": str(error)})
+            pid = -1
+        if pid == 0:
+            control.close()
+            return _nest(request, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _make_forking_cheap() -> None:
     # What was allocated up to here is not looked through for garbage again, so its pages stay shared.
     gc.collect()
     gc.freeze()
     # What libraries have to tidy up at the end is this process's, not that of each submission.
     for finalizer in getattr(weakref.finalize, "_registry", {}).values():
         finalizer.atexit = False
-    while True:
-        request, descriptors = _receive(control)
-        if request is None:
-            return None
-        pid = os.fork()
-        if pid == 0:
-            control.close()
-            return _nest(request, descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+    kernel.collapse_memory()
 
 
 def _preload(modules: list[str]) -> dict[str, Any]:
@@ -124,32 +146,17 @@ def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
 
 
 def _nest(request: dict[str, Any], descriptors: list[int]) -> list[str]:
-    """In the keeper: enter new namespaces and start the nest's init there."""
+    """In the nest's init: set it up, and fork the submission when told to."""
     channel = socket.socket(fileno=descriptors[0])
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        kernel.unshare(
-            kernel.CLONE_NEWUSER
-            | kernel.CLONE_NEWNS
-            | kernel.CLONE_NEWPID
-            | kernel.CLONE_NEWNET
-            | kernel.CLONE_NEWIPC
-            | kernel.CLONE_NEWUTS
-        )
         kernel.map_own_ids(UID, UID, UID, UID)
-        pid = os.fork()
-    except BaseException as error:
-        _say(channel, {"failed": "%s: %s" % (type(error).__name__, error)})
-        os._exit(1)
-    if pid:
-        kernel.close_all_but(())
-        os.waitpid(pid, 0)
-        os._exit(0)
-    try:
         _furnish(request, descriptors)
         _say(channel, {"ready": True})
-        if channel.recv(16) != b"go":
+        packet = channel.recv(MAXIMUM_PACKET)
+        if not packet:
             os._exit(1)
+        order = json.loads(packet)
         # Only now: the root of this namespace is the control group that the supervisor has put us into.
         kernel.unshare(kernel.CLONE_NEWCGROUP)
         kernel.set_dumpable(False)
@@ -162,7 +169,7 @@ def _nest(request: dict[str, Any], descriptors: list[int]) -> list[str]:
         os._exit(1)
     if pid:
         _keep_house(channel, pid, started)
-    return _become(request, descriptors)
+    return _become(order, descriptors)
 
 
 def _furnish(request: dict[str, Any], descriptors: list[int]) -> None:
@@ -190,10 +197,16 @@ def _keep_house(channel: socket.socket, pid: int, started: float) -> NoReturn:
         if found == pid:
             break
     seconds = time.monotonic() - started
+    try:
+        os.waitpid(-1, os.WNOHANG)
+        alone = False
+    except ChildProcessError:
+        alone = True  # whatever loses its parent becomes this one's child, so nothing else is alive
     _say(
         channel,
         {
             "status": status,
+            "alone": alone,
             "seconds": seconds,
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
             "peak_memory_bytes": usage.ru_maxrss * 1024,
@@ -202,7 +215,7 @@ def _keep_house(channel: socket.socket, pid: int, started: float) -> NoReturn:
     os._exit(0)
 
 
-def _become(request: dict[str, Any], descriptors: list[int]) -> list[str]:
+def _become(order: dict[str, Any], descriptors: list[int]) -> list[str]:
     """In the submission's process: keep nothing but standard input, output and error."""
     try:
         kernel.set_dumpable(True)
@@ -214,23 +227,23 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> list[str]:
         kernel.close_all_but((0, 1, 2))
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        for name, value in request["limits"].items():
+        for name, value in order["limits"].items():
             number = getattr(resource, name)
             # Not above what holds already.
             hard = resource.getrlimit(number)[1]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(number, (value, value))
-        os.chdir(request["directory"])
+        os.chdir(order["directory"])
         os.umask(0o022)
-        if request["warm"]:
+        if order["warm"]:
             os.environ.clear()
-            os.environ.update(request["environment"])
-            argv: list[str] = request["argv"]
+            os.environ.update(order["environment"])
+            argv: list[str] = order["argv"]
             return argv
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.execve(request["argv"][0], request["argv"], request["environment"])
+        os.execve(order["argv"][0], order["argv"], order["environment"])
     except BaseException as error:
-        os.write(2, ("%s: %s\n" % (request["argv"][0], error)).encode(errors="replace"))
+        os.write(2, ("%s: %s\n" % (order["argv"][0], error)).encode(errors="replace"))
     os._exit(127)
 
 
@@ -253,8 +266,6 @@ def run(argv: list[str]) -> int:
     name = words[0]
     sys.argv[:] = words
     _as_fresh()
-    import runpy
-
     try:
         if module:
             if not safe_path:
@@ -288,9 +299,6 @@ def _as_fresh() -> None:
 
 def finish(code: int) -> NoReturn:
     """End as the interpreter does, without taking apart what is loaded: that takes longer than many a submission."""
-    import atexit
-    import threading
-
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
