@@ -101,6 +101,7 @@ def evaluate(
     from palladion.models import RoundDirectory
     from palladion.reports.detection import detection_report
     from palladion.submissions import family, opened, parse_size
+    from palladion.submissions.checks import FaultSeverity, check_submission
 
     if mode not in _MODES:
         raise InputError(f"--mode: there is no mode {mode!r}; there are {', '.join(_MODES)}")
@@ -137,8 +138,15 @@ def evaluate(
         check_machine(limits, options.gpus)
         if round_directory.is_sealed(split):
             refuse_unless_sealed(sandbox, f"the {split} split is sealed")
+        errors = [fault for fault in check_submission(loaded, round_family) if fault.severity is FaultSeverity.ERROR]
         with named.held():
             evaluation = run_evaluation(loaded, round_directory, split, round_family, options)
+    notes = list(evaluation.notes)
+    if errors:
+        notes.append(
+            f"NIST's harness would refuse this submission for {len(errors)} fault{'s' if len(errors) > 1 else ''}, the "
+            f"first of them: {errors[0].message}; palladion submission check {submission} lists all"
+        )
     document: dict[str, Any] = {
         "submission": loaded.name,
         "round": str(round_path),
@@ -168,7 +176,7 @@ def evaluate(
             "cpus": limits.cpus,
             "learned": None if learned is None else str(learned),
         },
-        "notes": list(evaluation.notes),
+        "notes": notes,
         "version": __version__,
     }
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"

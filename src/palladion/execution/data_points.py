@@ -3,6 +3,7 @@
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from palladion.errors import InputError
 from palladion.execution.outcome import Outcome, judge
 from palladion.execution.sandbox.contract import Layout, Limits, Prepared, Program, Sandbox
 from palladion.models import ModelEntry
+from palladion.models.round_directory import SOURCE_DATA
 from palladion.submissions import DEFAULT_FAMILY, DataPointPaths, Family, Kind, Place, Submission
 
 __all__ = ["RESULT", "Staged", "SubmissionRunner", "command_by_hand", "configuration_of", "place_in", "variables_of"]
@@ -33,12 +35,20 @@ class SubmissionRunner:
         sandbox: where; its binds are named ``submission``, ``learned``, ``train`` and ``round``.
         limits: of each data point.
         family: with which arguments the submission is called.
+        passes: arguments beyond the data point's own, of :data:`~palladion.models.round_directory.PASSES`.
     """
 
     def __init__(
-        self, submission: Submission, sandbox: Sandbox, limits: Limits, *, family: Family = DEFAULT_FAMILY
+        self,
+        submission: Submission,
+        sandbox: Sandbox,
+        limits: Limits,
+        *,
+        family: Family = DEFAULT_FAMILY,
+        passes: Sequence[str] = (),
     ) -> None:
-        self._submission, self._sandbox, self._limits, self._family = submission, sandbox, limits, family
+        self._submission, self._sandbox, self._limits = submission, sandbox, limits
+        self._family, self._passes = family, passes
 
     def stage(self, entry: ModelEntry) -> Staged:
         """Copy a data point to where it will run.
@@ -110,9 +120,11 @@ class SubmissionRunner:
         files, train = _path(layout, "round"), _path(layout, "train")
         if files is not None:
             found |= self._family.locate(files, configuration_of(entry))
-        if train is not None:
-            found["round_training_dataset_dirpath"] = train
-        return found
+        known = {
+            "round_training_dataset_dirpath": train,
+            "source_dataset_dirpath": None if files is None else files / SOURCE_DATA,
+        }
+        return found | {name: path for name, path in known.items() if path is not None and name in self._passes}
 
 
 def configuration_of(entry: ModelEntry) -> dict[str, Any]:

@@ -133,7 +133,9 @@ def evaluate(
                     notes.append(f"each model was run in a new interpreter: {sandbox.why_cold}")
                 if journal.outcomes:
                     shown.say(f"{len(journal.outcomes)} of {len(entries)} data points were done before")
-                runner = SubmissionRunner(submission, sandbox, options.limits, family=family)
+                runner = SubmissionRunner(
+                    submission, sandbox, options.limits, family=family, passes=round_directory.passes
+                )
                 spent = sum(outcome.seconds for outcome in journal.outcomes.values())
                 try:
                     run_all(
@@ -267,8 +269,11 @@ def _contents(
         binds.append(Bind(submission.directory, "submission"))
     if configuration.learned is not None:
         binds.append(Bind(configuration.learned, "learned"))
-    if family.files and round_directory.open_files is not None:
+    passes = round_directory.passes
+    if (family.files or "source_dataset_dirpath" in passes) and round_directory.open_files is not None:
         binds.append(Bind(round_directory.open_files, "round"))
+    if "round_training_dataset_dirpath" in passes:
+        binds.append(Bind(round_directory.split("train").path, "train"))
     image = submission.kind is Kind.IMAGE
     return Contents(
         interpreter=None if image else options.environment.interpreter(),

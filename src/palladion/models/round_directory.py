@@ -44,11 +44,13 @@ __all__ = [
     "MODELS",
     "MODEL_NAME",
     "OPEN",
+    "PASSES",
     "PICKLE",
     "POISONED_EXAMPLES",
     "ROUND_FILE",
     "SEALED",
     "SOURCES",
+    "SOURCE_DATA",
     "SPLITS",
     "TRAINING",
     "TRIGGER",
@@ -83,6 +85,11 @@ FAMILY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SOURCES = ("palladion", "nist")
 
 _MAXIMUM_ROUND_BYTES = 1 << 20
+PASSES = ("round_training_dataset_dirpath", "source_dataset_dirpath")
+"""Arguments that a round passes to submissions only where its ``round.yaml`` says so, under ``passes``."""
+SOURCE_DATA = "source-data"
+"""Folder of the source dataset, below :attr:`RoundDirectory.open_files`."""
+
 _MAXIMUM_TABLE_BYTES = 256 << 20
 _LABEL_COLUMNS = ("poisoned", "ground_truth")  # Round 0 of NIST has the second name
 _POISONED = {"true": True, "false": False}
@@ -201,6 +208,7 @@ class RoundDirectory:
         family: the kind of models that it holds, such as ``image-classification``.
         source: ``palladion`` for a round that was built here, ``nist`` for one that was imported from NIST's layout.
         counts: number of models of each split that ``round.yaml`` tells it of.
+        passes: arguments beyond the data point's own that submissions are called with, of :data:`PASSES`.
     """
 
     path: Path
@@ -208,6 +216,7 @@ class RoundDirectory:
     family: str = DEFAULT_FAMILY
     source: str = SOURCES[0]
     counts: dict[str, int] = field(default_factory=dict)
+    passes: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> "RoundDirectory":
@@ -242,7 +251,10 @@ class RoundDirectory:
         source = data.get("source", SOURCES[0])
         if source not in SOURCES:
             raise InputError(f"source is {str(source)[:80]!r}; there are {', '.join(SOURCES)}", path=file)
-        return cls(path, same_as, family, source, counts)
+        passes = data.get("passes", [])
+        if not isinstance(passes, list) or any(name not in PASSES for name in passes):
+            raise InputError(f"passes must be a list of {' and '.join(PASSES)}", path=file)
+        return cls(path, same_as, family, source, counts, tuple(passes))
 
     @property
     def open_files(self) -> Path | None:

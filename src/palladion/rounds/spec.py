@@ -124,6 +124,7 @@ class RoundSpec(_Strict):
     trigger: Trigger
     training: Training
     gates: Gates
+    passes: tuple[Literal["round_training_dataset_dirpath"], ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> "RoundSpec":

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -103,13 +104,18 @@ def test_sealed_data_is_refused_where_a_probe_fails_and_the_message_says_which(
 
 
 def test_what_held_is_not_tried_again_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    monkeypatch.setattr(probes, "examine", lambda name: calls.append(name) or [])
+    calls: list[str] = []
+
+    def count(name: str) -> list[Finding]:
+        calls.append(name)
+        return []
+
+    monkeypatch.setattr(probes, "examine", count)
     refuse_unless_sealed("bubblewrap", "sealed")
     refuse_unless_sealed("bubblewrap", "sealed")
     assert calls == ["bubblewrap"]
-    later = probes.time.time() + 25 * 3600
-    monkeypatch.setattr(probes.time, "time", lambda: later)
+    later = time.time() + 25 * 3600
+    monkeypatch.setattr("time.time", lambda: later)
     refuse_unless_sealed("bubblewrap", "sealed")
     assert calls == ["bubblewrap"] * 2
 
