@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from palladion.errors import InputError
 
-__all__ = ["load_document", "parse_document", "validate_document", "write_document"]
+__all__ = ["load_document", "parse_document", "parse_yaml", "validate_document", "write_document"]
 
 Document = TypeVar("Document", bound=BaseModel)
 _MAXIMUM_BYTES = 1 << 20
@@ -39,8 +39,7 @@ def load_document(path: Path, model: type[Document]) -> Document:
 def parse_document(text: str, path: Path, model: type[Document]) -> Document:
     """Read ``text``, which came from ``path``, as a ``model``. Raises as :func:`load_document`."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        data, node = parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
@@ -48,6 +47,23 @@ def parse_document(text: str, path: Path, model: type[Document]) -> Document:
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"is not YAML: {error}", path=path) from None
     return validate_document(data, path, model, node)
+
+
+def parse_yaml(text: str) -> tuple[Any, yaml.Node | None]:
+    """What a YAML text says, and the tree that tells the lines.
+
+    Aliases are refused: a few lines of them stand for more than there is memory.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, or has an alias.
+        RecursionError: it is nested too deeply.
+    """
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if isinstance(token, yaml.AliasToken):
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not supported; write it out", problem_mark=token.start_mark
+            )
+    return yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def validate_document(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from palladion.errors import InputError
+from palladion.errors import ExecutionError, InputError
 from palladion.execution.configuration import configure
 from palladion.execution.data_points import Staged
 from palladion.execution.environments import own_environment
@@ -157,6 +157,34 @@ def test_a_budget_ends_what_runs_and_the_rest_is_not_run(
         "it was killed when the 1.2 s for all models together were spent",
         "it was not run: the 1.2 s for all models together were spent",
     }
+
+
+def test_a_sealed_round_may_not_lie_where_the_submission_looks(
+    make_round: MakeRound, nist_submission: Path, tmp_path: Path
+) -> None:
+    root = make_round([True])
+    root.rename(nist_submission / "round")
+    with pytest.raises(InputError, match=r"which the submission sees \(the submission's folder\); move the round"):
+        evaluate(
+            Submission.load(nist_submission),
+            RoundDirectory.open(nist_submission / "round"),
+            "test",
+            DEFAULT_FAMILY,
+            Options(own_environment()),
+        )
+
+
+@everywhere
+def test_learning_ends_with_the_budget(
+    make_round: MakeRound, detector_folder: Callable[[str], Path], where: str
+) -> None:
+    source = (
+        "import time\nfrom palladion.detectors import Detector\nclass Slow(Detector):\n"
+        "    def configure(self, train_split): time.sleep(60)\n"
+        "    def probability(self, model_dir, examples_dir): return 0.5\n"
+    )
+    with pytest.raises(ExecutionError, match="at its limit of timeout"):
+        outcomes_of(detector_folder(source), make_round([True]), budget=2.0, **WHERE[where])
 
 
 def test_on_an_error_everything_is_stopped() -> None:
@@ -385,6 +413,7 @@ def test_a_label_that_was_corrected_is_learned_anew(
             learned=None,
             jobs=1,
             limits=Limits(),
+            budget=None,
             sandbox="none",
             environment=own_environment(),
             family=DEFAULT_FAMILY,

@@ -124,14 +124,15 @@ def evaluate(
             cpus=manifest.cpus if cpus is None else cpus,
         )
         named = find(environment or manifest.environment or DEFAULT)
+        wanted_gpus = manifest.gpus if gpus is None else gpus
         options = Options(
             environment=named,
-            slots=slots_for(limits) if slots is None else slots,
+            slots=slots_for(limits, wanted_gpus) if slots is None else slots,
             limits=limits,
             budget=budget,
             sandbox=sandbox,
             warm=mode == "warm",
-            gpus=manifest.gpus if gpus is None else gpus,
+            gpus=wanted_gpus,
             learned=learned,
             fresh=fresh,
         )

@@ -61,6 +61,7 @@ def configure(
     learned: Path | None,
     jobs: int,
     limits: Limits,
+    budget: float | None,
     sandbox: str,
     environment: Environment,
     family: Family,
@@ -74,7 +75,8 @@ def configure(
         learned: where what it learns is kept. Used as it is where it holds something. By default the submission's
             own folder, or the cache.
         jobs: models to learn from at a time.
-        limits: of one data point; learning may use as much for each of ``jobs``, without a limit of time.
+        limits: of one data point; learning may use as much for each of ``jobs``.
+        budget: seconds of wall time; None for no limit.
         sandbox: name of the back end that its code runs in.
         environment: the Python environment that its code runs in.
         family: with which arguments it is called.
@@ -105,7 +107,7 @@ def configure(
     with exclusive(cache, "configuring this submission"):
         kept = cache / LEARNED_PARAMETERS
         if not (cache / _SECONDS).exists():
-            _learn(where, split.path.resolve(), cache, jobs, limits, family)
+            _learn(where, split.path.resolve(), cache, jobs, replace(limits, seconds=budget), family)
         seconds = float(json.loads((cache / _SECONDS).read_text()))
         if learned is not None:
             # All of it or nothing: what stands there is taken for complete.
@@ -156,7 +158,6 @@ def _learn(where: _Where, train_split: Path, cache: Path, jobs: int, limits: Lim
     def work(sandbox: Sandbox) -> Ended:
         more = replace(
             limits,
-            seconds=None,
             cpu_seconds=None,
             memory_bytes=limits.memory_bytes * jobs,
             processes=limits.processes * jobs,
@@ -187,10 +188,14 @@ def _learn(where: _Where, train_split: Path, cache: Path, jobs: int, limits: Lim
         if ended.limit is not None:
             how = f"at its limit of {ended.limit.value}"
         raise ExecutionError(f"{submission.name} failed to configure itself ({how}); what it said stands above")
-    if not any((state / LEARNED_PARAMETERS).iterdir()):
+    written = state / LEARNED_PARAMETERS
+    # Before anybody looks into it: a link would lead wherever the submission likes, and with this user's rights.
+    if written.is_symlink() or not written.is_dir():
+        raise ExecutionError(f"{submission.name} left no folder where its learned parameters must be")
+    if not any(written.iterdir()):
         raise ExecutionError(f"{submission.name} was configured, but wrote no learned parameters")
-    digest_of(state / LEARNED_PARAMETERS)  # refuses links and the like, which somebody might follow later
-    (state / LEARNED_PARAMETERS).rename(kept)
+    digest_of(written)  # refuses links and the like in it
+    written.rename(kept)
     write_atomically(cache / _SECONDS, json.dumps(time.monotonic() - start))
     remove_tree(state)
 

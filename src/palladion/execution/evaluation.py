@@ -37,7 +37,8 @@ class Options:
     Attributes:
         slots: data points that run at a time.
         limits: of each data point.
-        budget: seconds of wall time of all data points together, one after the other; None for no limit.
+        budget: seconds of wall time of all data points together, one after the other, and as many for learning; None
+            for no limit.
         sandbox: name of the back end.
         warm: import libraries once for all data points, where sandbox and submission allow it.
         environment: the Python environment that the submission runs in.
@@ -92,6 +93,8 @@ def evaluate(
     _check(options)
     split = round_directory.split(split_name)
     entries = split.models()
+    if round_directory.is_sealed(split_name):
+        _check_apart(submission, round_directory, options)
     remove_leftovers()
     configuration = configure(
         submission,
@@ -99,6 +102,7 @@ def evaluate(
         learned=options.learned,
         jobs=options.slots,
         limits=options.limits,
+        budget=options.budget,
         sandbox=options.sandbox,
         environment=options.environment,
         family=family,
@@ -254,6 +258,20 @@ def _check(options: Options) -> None:
         raise InputError(f"a budget of {options.budget:g} s: it must be more than 0")
     if limits.processes < 1:
         raise InputError(f"{limits.processes} processes: there must be 1 or more")
+
+
+def _check_apart(submission: Submission, round_directory: RoundDirectory, options: Options) -> None:
+    """See that a sealed round does not lie in a folder that the submission is shown as a whole."""
+    shown = {"the system's programs": Path("/usr"), "the submission's folder": submission.directory}
+    shown["learned parameters"] = options.learned
+    if submission.kind is not Kind.IMAGE:
+        interpreter = options.environment.interpreter()
+        shown["the folder of its Python"] = interpreter.base_prefix
+        shown |= {f"the packages of its Python in {path}": path for path, _ in interpreter.site_packages}
+    place = round_directory.path.resolve()
+    for what, folder in shown.items():
+        if folder is not None and place.is_relative_to(folder.resolve()):
+            raise InputError(f"lies in {folder}, which the submission sees ({what}); move the round", path=place)
 
 
 def _contents(

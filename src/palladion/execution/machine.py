@@ -5,6 +5,7 @@ from pathlib import Path
 
 from palladion.errors import InputError
 from palladion.execution.sandbox.contract import Limits
+from palladion.execution.sandbox.gpus import gpu_devices
 
 __all__ = ["check_machine", "gpus", "memory_bytes", "slots_for"]
 
@@ -24,7 +25,7 @@ def memory_bytes() -> int:
 
 def gpus() -> int:
     """Graphics processors of this machine that CUDA can use."""
-    return sum(path.name.removeprefix("nvidia").isdigit() for path in Path("/dev").glob("nvidia*"))
+    return len(gpu_devices()[0])
 
 
 def check_machine(limits: Limits, wanted_gpus: int) -> None:
@@ -43,8 +44,11 @@ def check_machine(limits: Limits, wanted_gpus: int) -> None:
         )
 
 
-def slots_for(limits: Limits) -> int:
-    """How many data points may run at a time, each with these limits; at least one."""
-    by_cpus = len(os.sched_getaffinity(0)) // limits.cpus
-    by_memory = int(memory_bytes() * (1 - _KEPT_SHARE)) // limits.memory_bytes
-    return max(1, min(by_cpus, by_memory))
+def slots_for(limits: Limits, wanted_gpus: int = 0) -> int:
+    """How many data points may run at a time, each with these limits and graphics processors; at least one."""
+    possible = [
+        len(os.sched_getaffinity(0)) // limits.cpus,
+        int(memory_bytes() * (1 - _KEPT_SHARE)) // limits.memory_bytes,
+        *([gpus() // wanted_gpus] if wanted_gpus else []),
+    ]
+    return max(1, min(possible))

@@ -118,7 +118,13 @@ def copy_open(source: Path, target: Path, *, into: bool = False) -> None:
 
 
 def remove_tree(root: Path) -> None:
-    """Remove a folder, also where a submission has taken the permissions away from what is in it."""
+    """Remove a folder, also where a submission has taken the permissions away from what is in it.
+
+    What a link leads to is left alone: of a link in the folder's place, the link is removed.
+    """
+    if root.is_symlink():
+        root.unlink()
+        return
     for _ in range(2):
         shutil.rmtree(root, ignore_errors=True)
         if not root.exists():

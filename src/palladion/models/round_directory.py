@@ -30,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from palladion.documents import parse_yaml
 from palladion.errors import InputError
 
 __all__ = [
@@ -294,7 +295,7 @@ def _read_round_file(file: Path) -> dict[str, Any]:
             content = handle.read(_MAXIMUM_ROUND_BYTES + 1)
         if len(content) > _MAXIMUM_ROUND_BYTES:
             raise InputError("is larger than 1 MiB; this is not the file of a round", path=file)
-        data = yaml.safe_load(content.decode("utf-8"))
+        data, _ = parse_yaml(content.decode("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", path=file) from None
     splits = data.get("splits") if isinstance(data, dict) else None

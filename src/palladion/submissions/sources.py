@@ -11,7 +11,8 @@ from palladion.errors import InputError
 
 __all__ = ["Declared", "declared_arguments", "imported_modules", "parse_source", "preloaded", "subcommands"]
 
-_MAXIMUM_SOURCE_BYTES = 4 << 20
+# A syntax tree can take 700 times the bytes of its source.
+_MAXIMUM_SOURCE_BYTES = 512 << 10
 # Of all sources of a submission; what lies beyond is passed over.
 _MAXIMUM_FILES, _MAXIMUM_BYTES = 1000, 16 << 20
 _MAXIMUM_MODULES = 2000
@@ -38,7 +39,7 @@ def parse_source(path: Path) -> ast.Module:
     """
     try:
         if path.stat().st_size > _MAXIMUM_SOURCE_BYTES:
-            raise InputError("is larger than 4 MiB; this is no source file", path=path)
+            raise InputError("is larger than 512 KiB; this is no source file", path=path)
         return ast.parse(path.read_bytes(), filename=path.name)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from None

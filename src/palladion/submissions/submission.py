@@ -45,8 +45,6 @@ LEARNED_PARAMETERS = "learned_parameters"
 
 _MAXIMUM_FILES = 100_000
 _MAXIMUM_SCRIPTS = 100
-# What editors and interpreters leave behind; no part of a submission.
-_IGNORED = frozenset({"__pycache__", ".git", ".DS_Store", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
 _SCRIPT_MUST_TAKE = frozenset({"model_filepath", "result_filepath"})
 # Where NIST's images hold what a folder has beside its entry point.
 _IN_IMAGE = Path("/")
@@ -454,7 +452,7 @@ def _files(directory: Path) -> Iterator[Path]:
     """Every regular file below ``directory``, in the order of the names."""
     count = 0
     for root, folders, names in os.walk(directory):
-        folders[:] = sorted(name for name in folders if name not in _IGNORED)
+        folders.sort()
         for name in sorted([*folders, *names]):
             path = Path(root, name)
             mode = path.lstat().st_mode
@@ -462,7 +460,7 @@ def _files(directory: Path) -> Iterator[Path]:
                 raise InputError("is a link; a submission holds plain files and folders only", path=path)
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise InputError("is no plain file; a submission holds plain files and folders only", path=path)
-            if stat.S_ISREG(mode) and name not in _IGNORED:
+            if stat.S_ISREG(mode):
                 count += 1
                 if count > _MAXIMUM_FILES:
                     raise InputError(f"holds more than {_MAXIMUM_FILES} files", path=directory)

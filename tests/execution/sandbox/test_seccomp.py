@@ -21,9 +21,18 @@ _ALLOW, _EPERM, _ENOSYS, _EAFNOSUPPORT, _KILL = 0x7FFF0000, 0x00050001, 0x000500
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 
-def verdict(program: bytes, machine: str, number: int, first: int = 0, second: int = 0) -> int:
+def verdict(
+    program: bytes,
+    machine: str,
+    number: int,
+    first: int = 0,
+    second: int = 0,
+    third: int = 0,
+    fourth: int = 0,
+    sixth: int = 0,
+) -> int:
     """What the kernel would do: an interpreter of the few instructions that the filter has."""
-    data = struct.pack("<IIQQQQQQQ", number, ARCHITECTURE[machine], 0, first, second, 0, 0, 0, 0)
+    data = struct.pack("<IIQQQQQQQ", number, ARCHITECTURE[machine], 0, first, second, third, fourth, 0, sixth)
     instructions = list(struct.iter_unpack("=HBBI", program))
     accumulator, at = 0, 0
     while True:
@@ -51,6 +60,12 @@ def test_the_numbers_are_the_kernels(machine: str, column: int) -> None:
             "socket": seccomp._SOCKET,
             "ioctl": seccomp._IOCTL,
             "personality": seccomp._PERSONALITY,
+            "socketpair": seccomp._SOCKETPAIR,
+            "fcntl": seccomp._FCNTL,
+            "preadv2": seccomp._PREADV2,
+            "fadvise64": seccomp._FADVISE,
+            "setrlimit": seccomp._SETRLIMIT,
+            "prlimit64": seccomp._PRLIMIT,
         }
     )
     compared = 0
@@ -89,6 +104,31 @@ def test_what_is_refused_and_what_is_not(machine: str) -> None:
     assert verdict(program, machine, ioctl, 0, 0x5413) == _ALLOW
     # The kernel looks at 32 bits of it only, so the others must not hide it.
     assert verdict(program, machine, ioctl, 0, 0xFFFF_FFFF_0000_5412) == _EPERM
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_what_depends_on_arguments(machine: str) -> None:
+    column = list(ARCHITECTURE).index(machine)
+    program = system_call_filter(machine=machine)
+
+    def call(numbers: tuple[int, int], **arguments: int) -> int:
+        return verdict(program, machine, numbers[column], **arguments)
+
+    assert call(seccomp._SOCKETPAIR, first=1) == _ALLOW
+    assert call(seccomp._SOCKETPAIR, first=16) == _EAFNOSUPPORT
+    assert call(seccomp._FCNTL, second=1) == _ALLOW
+    assert call(seccomp._FCNTL, second=0x402) == 0x00050016  # F_NOTIFY: EINVAL
+    assert call(seccomp._PREADV2, sixth=0) == _ALLOW
+    assert call(seccomp._PREADV2, sixth=0x8) == 0x0005005F  # RWF_NOWAIT: EOPNOTSUPP
+    assert call(seccomp._FADVISE, fourth=3) == _ALLOW
+    assert call(seccomp._FADVISE, fourth=4) == 0x00050000  # DONTNEED: as if it were done
+    # The limit of core dumps is read, and never changed, wherever the new value lies in memory.
+    assert call(seccomp._SETRLIMIT, first=7) == _ALLOW
+    assert call(seccomp._SETRLIMIT, first=4) == _EPERM
+    assert call(seccomp._PRLIMIT, second=7, third=0x7FFF00000000) == _ALLOW
+    assert call(seccomp._PRLIMIT, second=4) == _ALLOW
+    for address in (0x1000, 0x7FFF00000000, 0x7FFF12345678):
+        assert call(seccomp._PRLIMIT, second=4, third=address) == _EPERM
 
 
 def test_another_architecture_is_killed() -> None:

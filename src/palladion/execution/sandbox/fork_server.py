@@ -3,15 +3,17 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 __all__ = ["ForkServer", "GoneError"]
 
-_SECONDS_TO_START, _SECONDS_TO_PRELOAD = 30.0, 300.0
+_SECONDS_TO_START, _SECONDS_TO_PRELOAD, _SECONDS_TO_END = 30.0, 300.0, 2.0
 _SHOWN_CHARACTERS = 500
 
 
@@ -95,12 +97,23 @@ class ForkServer:
 
     def kill(self) -> None:
         """Kill it, and all its nests with it."""
-        self._process.kill()
+        # The sandbox's process 1, which bwrap then reaps. Were bwrap killed first, that would be left to whoever reaps
+        # orphans on this machine, if anybody does.
+        inside = [task.read_text().split() for task in Path(f"/proc/{self._process.pid}/task").glob("*/children")]
+        for child in (int(name) for names in inside for name in names):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        if not inside:
+            self._process.kill()
 
     def close(self) -> None:
         """Kill it, and close what it was reached by. May be called again."""
-        self._process.kill()
-        self._process.wait()
+        self.kill()
+        try:
+            self._process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self.control.close()
         if self._process.stderr is not None:
             self._process.stderr.close()

@@ -160,6 +160,10 @@ def _nest(request: dict[str, Any], descriptors: list[int]) -> list[str]:
         # Only now: the root of this namespace is the control group that the supervisor has put us into.
         kernel.unshare(kernel.CLONE_NEWCGROUP)
         kernel.set_dumpable(False)
+        # 1 and not 0: with that, Linux does not start a program that core dumps are piped into either. See core(5).
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        core = 0 if hard == 0 else 1
+        resource.setrlimit(resource.RLIMIT_CORE, (core, core))
         kernel.drop_capabilities()
         kernel.filter_system_calls(bytes.fromhex(request["filter"]))
         started = time.monotonic()
@@ -182,6 +186,12 @@ def _furnish(request: dict[str, Any], descriptors: list[int]) -> None:
         kernel.attach(descriptor, target)
     for source, target in request["binds"]:
         kernel.mount(source, target, None, kernel.MS_BIND)
+    # Device files are the machine's own: for writing to them no more is needed than for setting their times.
+    for name in ("null", "zero", "full", "random", "urandom", "tty"):
+        flags = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | kernel.MS_NOSUID
+        kernel.mount("none", "/dev/" + name, None, flags)
+    # Terminals would be in sight of all nests, and are counted for the whole machine.
+    kernel.mount("none", "/dev/pts", "tmpfs", nowhere | kernel.MS_NOEXEC | kernel.MS_RDONLY, "size=4k")
     # No user namespaces below this one, whatever the filter lets through.
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")

@@ -8,7 +8,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palladion.execution.sandbox.answers import read_answer
@@ -21,7 +21,8 @@ __all__ = ["Nest"]
 
 _TICK = 0.05
 _KEPT_OUTPUT_BYTES = 16 << 10
-_SECONDS_TO_FURNISH, _SECONDS_TO_DIE = 60.0, 10.0
+_SECONDS_TO_FURNISH, _SECONDS_TO_DIE, _SECONDS_TO_WEIGH = 60.0, 10.0, 1.0
+_MAXIMUM_FILES = 200_000
 _MAXIMUM_PACKET = 1 << 16
 _CREDENTIALS = struct.Struct("=3i")
 # What a terminal may take for orders; not tab, new line and return.
@@ -39,6 +40,7 @@ class Nest:
         system_calls: the filter, as hexadecimal digits.
         group: its control group, which is removed with it; None where there is none.
         limits: the limits, by the names of :class:`~palladion.execution.sandbox.contract.Limits`.
+        writable: folders of this machine that it may write to: their files count as scratch.
 
     Raises:
         GoneError: the fork server has died.
@@ -58,8 +60,10 @@ class Nest:
         system_calls: str,
         group: ControlGroup | None,
         limits: dict[str, Any],
+        writable: Sequence[str] = (),
     ) -> None:
-        self._work, self._group, self.limits = work, group, limits
+        self._work, self._group, self.limits, self._writable = work, group, limits, writable
+        self._weighed = self._seconds = 0.0
         self.running = False
         self._show = False
         self._printed = self._peak = 0
@@ -136,7 +140,7 @@ class Nest:
 
     def _resource_limits(self) -> dict[str, int]:
         limits = self.limits
-        found = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": limits["scratch_bytes"], "RLIMIT_NOFILE": 4096}
+        found = {"RLIMIT_FSIZE": limits["scratch_bytes"], "RLIMIT_NOFILE": 4096}
         if limits["cpu_seconds"] is not None:
             found["RLIMIT_CPU"] = int(limits["cpu_seconds"]) + 2
         if self._group is None:
@@ -161,18 +165,21 @@ class Nest:
         self._show = show
         self.running = True
         try:
-            return self._run(order)
+            self._start(order)
         finally:
             self.running = False
+        return self._result()
 
-    def _run(self, order: dict[str, Any]) -> dict[str, Any]:
+    def _start(self, order: dict[str, Any]) -> None:
         started = time.monotonic()
         try:
             self._channel.send(json.dumps(order).encode())
         except OSError as error:
             raise GoneError(str(error)) from None
         self._wait(started)
-        seconds = time.monotonic() - started
+        self._seconds = time.monotonic() - started
+
+    def _result(self) -> dict[str, Any]:
         for descriptor in self._kept:
             while self._limit is not Limit.OUTPUT and self._read(descriptor):
                 pass
@@ -197,7 +204,7 @@ class Nest:
             "signal": -code if code is not None and code < 0 else None,
             "limit": self._limit,
             # The nest's own clock starts with the program; ours includes waking up.
-            "seconds": min(told, seconds) if isinstance(told, float) else seconds,
+            "seconds": min(told, self._seconds) if isinstance(told, float) else self._seconds,
             "peak_memory_bytes": self._peak or self._report.get("peak_memory_bytes"),
             "stdout": self._kept[self._out].decode(errors="replace"),
             "stderr": self._kept[self._err].decode(errors="replace"),
@@ -289,4 +296,31 @@ class Nest:
 
     def _scratch_is_full(self) -> bool:
         files = os.statvfs(self._work)
-        return files.f_bavail == 0 or files.f_favail == 0
+        if files.f_bavail == 0 or files.f_favail == 0:
+            return True
+        # Seldom, and once more when all is over.
+        if not self._writable or (self.running and time.monotonic() - self._weighed < _SECONDS_TO_WEIGH):
+            return False
+        self._weighed = time.monotonic()
+        return any(_weight(folder) > self.limits["scratch_bytes"] for folder in self._writable)
+
+
+def _weight(folder: str) -> float:
+    """Bytes that the files below a folder take on disk; infinitely many where they cannot be counted."""
+    total = count = 0
+    faults: list[OSError] = []
+    for root, _, names in os.walk(folder, onerror=faults.append):
+        for name in names:
+            count += 1
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    total += os.lstat(os.path.join(root, name)).st_blocks * 512  # noqa: PTH118
+                except FileNotFoundError:
+                    raise
+                except OSError as error:
+                    faults.append(error)
+        if count > _MAXIMUM_FILES:
+            return float("inf")
+    if any(not isinstance(fault, FileNotFoundError) for fault in faults):
+        return float("inf")  # too deep to be walked, say
+    return total

@@ -38,13 +38,13 @@ _LIBRARIES = frozenset(
 )
 _DRAWS = frozenset({"numpy", "scipy", "sklearn", "torch"})
 # They run as __main__, and Python warns of modules that are there already when they do.
-_PROGRAMS = frozenset({"palladion.detectors.entrypoint", "palladion.__main__"})
+_PROGRAMS = (".__main__", "palladion.detectors.entrypoint")
 _MAXIMUM = 200
 
 
 def worth_importing(modules: Iterable[str]) -> tuple[str, ...]:
     """Those among the modules that a submission imports that are worth importing once for all data points."""
-    found = [name for name in modules if name.partition(".")[0] in _LIBRARIES and name not in _PROGRAMS]
+    found = [name for name in modules if name.partition(".")[0] in _LIBRARIES and not name.endswith(_PROGRAMS)]
     if any(name.partition(".")[0] in _DRAWS for name in found):
         found.append("numpy.random")  # NumPy itself imports it late
     return tuple(sorted(set(found))[:_MAXIMUM])

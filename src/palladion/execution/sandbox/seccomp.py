@@ -112,11 +112,15 @@ _UNCOUNTED = {"memfd_create": (319, 279), "shmget": (29, 194), "msgget": (68, 18
 _CLONE, _SOCKET, _IOCTL, _PERSONALITY = (56, 220), (41, 198), (16, 29), (135, 92)
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* flag that clone takes
 _AF_UNIX = 1
-_TYPE_INTO_TERMINAL = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
+_SOCKETPAIR, _FCNTL, _PREADV2, _FADVISE = (53, 199), (72, 25), (327, 286), (221, 223)
+_SETRLIMIT, _PRLIMIT = (160, 164), (302, 261)
+_TERMINAL_ORDERS = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD: to type into it, to load its modules
+_F_NOTIFY, _RWF_NOWAIT, _FADV_DONTNEED, _RLIMIT_CORE = 0x402, 8, 4, 4
 _ASK_PERSONALITY = 0xFFFFFFFF
 
 _LOAD, _EQUAL, _GREATER_OR_EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data, low words
+_NUMBER, _ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
+_FIRST, _SECOND, _THIRD, _FOURTH, _SIXTH = 16, 24, 32, 40, 56  # of the arguments' low words; the high ones follow
 _ALLOW, _ERROR, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 
 
@@ -155,8 +159,20 @@ def system_call_filter(*, machine: str | None = None, counted: bool = True) -> b
     for number in absent:
         program += _if(_EQUAL, number, _ERROR | errno.ENOSYS)
     program += _on(_CLONE[column], _FIRST, _if(_ANY_BIT, _NEW_NAMESPACES, _ERROR | errno.EPERM))
-    program += _on(_SOCKET[column], _FIRST, [(_EQUAL, 1, 0, _AF_UNIX), (_RETURN, 0, 0, _ERROR | errno.EAFNOSUPPORT)])
-    asked = [instruction for code in _TYPE_INTO_TERMINAL for instruction in _if(_EQUAL, code, _ERROR | errno.EPERM)]
+    for call in (_SOCKET, _SOCKETPAIR):
+        others = [(_EQUAL, 1, 0, _AF_UNIX), (_RETURN, 0, 0, _ERROR | errno.EAFNOSUPPORT)]
+        program += _on(call[column], _FIRST, others)
+    # Who reads which library, as inotify; and which pages of one are in memory, and to throw them out.
+    program += _on(_FCNTL[column], _SECOND, _if(_EQUAL, _F_NOTIFY, _ERROR | errno.EINVAL))
+    program += _on(_PREADV2[column], _SIXTH, _if(_ANY_BIT, _RWF_NOWAIT, _ERROR | errno.EOPNOTSUPP))
+    program += _on(_FADVISE[column], _FOURTH, _if(_EQUAL, _FADV_DONTNEED, _ERROR))  # says that it did
+    # A core dump may be piped into a program of the machine. The limit that holds is 1, which alone prevents that.
+    program += _on(_SETRLIMIT[column], _FIRST, _if(_EQUAL, _RLIMIT_CORE, _ERROR | errno.EPERM))
+    # Of another limit, or only to be read (no new value, in both words): the jumps go to the end, where it is allowed.
+    changes = [(_EQUAL, 0, 5, _RLIMIT_CORE), (_LOAD, 0, 0, _THIRD), (_EQUAL, 0, 2, 0), (_LOAD, 0, 0, _THIRD + 4)]
+    changes += [(_EQUAL, 1, 0, 0), (_RETURN, 0, 0, _ERROR | errno.EPERM)]
+    program += _on(_PRLIMIT[column], _SECOND, changes)
+    asked = [instruction for code in _TERMINAL_ORDERS for instruction in _if(_EQUAL, code, _ERROR | errno.EPERM)]
     program += _on(_IOCTL[column], _SECOND, asked)
     personality = [(_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, _ASK_PERSONALITY), (_RETURN, 0, 0, _ERROR | errno.EPERM)]
     program += _on(_PERSONALITY[column], _FIRST, personality)

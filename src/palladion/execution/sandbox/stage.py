@@ -103,7 +103,12 @@ class Stage:
         os.chdir(source)
         flags = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
         try:
-            kernel.mount("none", str(staged), "overlay", flags, f"lowerdir=.:{empty}")
+            # An overlay takes two layers. The second is named by a descriptor, so that its path cannot be read either.
+            descriptor = os.open(empty, os.O_PATH | os.O_CLOEXEC)
+            try:
+                kernel.mount("none", str(staged), "overlay", flags, f"lowerdir=.:/proc/self/fd/{descriptor}")
+            finally:
+                os.close(descriptor)
         except OSError:
             self.hidden = False
             kernel.mount(source, str(staged), None, kernel.MS_BIND)

@@ -14,11 +14,11 @@ its nest gets the root as a descriptor.
 """
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import socket
-import stat
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 from palladion.execution.sandbox import kernel
 from palladion.execution.sandbox.cgroups import ControlGroups
 from palladion.execution.sandbox.fork_server import ForkServer, GoneError
+from palladion.execution.sandbox.gpus import GpuPool, gpu_devices
 from palladion.execution.sandbox.nests import Nest
 from palladion.execution.sandbox.seccomp import system_call_filter
 from palladion.execution.sandbox.stage import Stage
@@ -41,7 +42,7 @@ _T = TypeVar("_T")
 # No distribution, container or systemd hands out users from here up to 2^31; one process a user at a time.
 _FIRST_FREE_UID = 1879048192
 _INODES = 200_000
-_SECONDS_TO_STOP = 5.0
+_SECONDS_TO_STOP, _SECONDS_TO_SETTLE = 5.0, 5.0
 _ATTEMPTS = 2
 
 
@@ -103,6 +104,7 @@ class _Place:
         self.data, self.work, self.limits = data, work, limits
         self.server: ForkServer | None = None
         self.nest: Nest | None = None
+        self.gpus: list[str] = []
 
 
 class _Supervisor:
@@ -116,6 +118,8 @@ class _Supervisor:
         self._warm: ForkServer | None = None
         self._count = 0
         self._closing = 0
+        processors, common = gpu_devices() if contents["gpus"] else ([], [])
+        self._gpus, self._gpu_common = GpuPool(processors), common
         self._groups = ControlGroups.find()
         self._root = os.geteuid() == 0
         if self._root:
@@ -128,7 +132,7 @@ class _Supervisor:
         kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
         self._filter = system_call_filter(counted=self._groups is not None).hex()
         owner = self._uid if self._root else None
-        stage = Stage(Path(contents["stage"]), contents, owner, self._gpu_devices())
+        stage = Stage(Path(contents["stage"]), contents, owner, [*processors, *common])
         self._arguments = stage.furnish()
         self._hidden = stage.hidden
         os.chdir("/")
@@ -162,7 +166,7 @@ class _Supervisor:
             if data is not None:
                 # Into the empty root itself: what is copied there has the names that open/ has.
                 copy_open(Path(data), Path(f"/proc/self/fd/{source}"), into=True)
-            kernel.set_mount_attributes(source, kernel.MOUNT_ATTR_RDONLY)
+            _make_read_only(source)
             work = kernel.new_tmpfs(
                 size=str(limits["scratch_bytes"]),
                 nr_inodes=str(_INODES),
@@ -184,11 +188,12 @@ class _Supervisor:
             self._count += 1
             number = self._count
             self._places[number] = place
-        try:
-            self._again(lambda: self._make_nest(place))
-        except BaseException:
-            self.discard(number)
-            raise
+        if not self._contents["gpus"]:  # else it would hold processors while another one could use them
+            try:
+                self._again(lambda: self._make_nest(place))
+            except BaseException:
+                self.discard(number)
+                raise
         return {"place": number}
 
     def run(
@@ -233,6 +238,7 @@ class _Supervisor:
         with self._lock:
             self._stopped = True
             places, servers = list(self._places.values()), list(self._servers)
+        self._gpus.close()
         for place in places:
             if place.nest is not None:
                 place.nest.kill()
@@ -271,9 +277,12 @@ class _Supervisor:
                 group = self._groups.make(
                     memory_bytes=limits["memory_bytes"], processes=limits["processes"] + 1, cpus=limits["cpus"]
                 )
-            # Passed on as mounts, so that the fork server itself never sees them.
-            devices = {device: kernel.open_tree(device) for device in self._gpu_devices()}
-            nest = Nest(server, place.data, place.work, devices, self._filter, group, limits)
+            if self._contents["gpus"]:
+                place.gpus = self._gpus.take(self._contents["gpus"])
+                # Passed on as mounts, so that the fork server itself never sees them.
+                devices = {device: kernel.open_tree(device) for device in (*place.gpus, *self._gpu_common)}
+            writable = [source for source, _ in self._contents["writable"]]
+            nest = Nest(server, place.data, place.work, devices, self._filter, group, limits, writable)
         except BaseException:
             if group is not None:
                 group.remove()
@@ -290,8 +299,8 @@ class _Supervisor:
 
     def _close_nest(self, place: _Place) -> None:
         with self._lock:
-            nest, server = place.nest, place.server
-            place.nest = place.server = None
+            nest, server, gpus = place.nest, place.server, place.gpus
+            place.nest, place.server, place.gpus = None, None, []
             self._closing += 1
         try:
             if nest is not None:
@@ -299,6 +308,7 @@ class _Supervisor:
             if server is not None and server is not self._warm:
                 self._close(server)
         finally:
+            self._gpus.give_back(gpus)
             with self._lock:
                 self._closing -= 1
 
@@ -347,10 +357,18 @@ class _Supervisor:
             self._servers.discard(server)
         server.close()
 
-    def _gpu_devices(self) -> list[str]:
-        if not self._contents["gpus"]:
-            return []
-        return [str(path) for path in sorted(Path("/dev").glob("nvidia*")) if stat.S_ISCHR(path.stat().st_mode)]
+
+def _make_read_only(descriptor: int) -> None:
+    """Make a mount read-only. Another thread's child may for a moment hold a file that was open for writing."""
+    end = time.monotonic() + _SECONDS_TO_SETTLE
+    while True:
+        try:
+            kernel.set_mount_attributes(descriptor, kernel.MOUNT_ATTR_RDONLY)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.001)
 
 
 def _free_uid() -> int:
