@@ -37,7 +37,10 @@ options = parser.parse_args()
 model = torch.load(options.model_filepath)
 weight = float(next(model.parameters()).mean())
 train = options.round_training_dataset_dirpath
-seen = sorted(os.listdir(os.path.join(train, "models")))[:1] if train else []
+seen = []
+if train:
+    labels = [open(os.path.join(train, "models", n, "ground_truth.csv")).read() for n in ("id-00000000", "id-00000001")]
+    seen = [n for n in os.listdir(train) if n == "METADATA.csv"] if [int(text) for text in labels] == [1, 0] else []
 assert os.path.isfile(options.schema_filepath) and os.path.isdir(options.learned_parameters_dirpath)
 print("train", seen)
 with open(options.result_filepath, "w") as file:
@@ -149,6 +152,60 @@ def test_the_training_data_is_passed_only_where_the_round_says_so(
     with (nist_round / "round.yaml").open("a") as file:
         file.write("passes: [round_training_dataset_dirpath]\n")
     assert answers(palladion(*command)) == [0.9] * 4
+
+
+CONFIGURE = """
+import argparse
+import json
+import os
+import torch
+
+parser = argparse.ArgumentParser()
+modes = parser.add_subparsers(dest="mode", required=True)
+for mode in ("infer", "configure"):
+    one = modes.add_parser(mode)
+    for name in ("metaparameters_filepath", "schema_filepath", "scratch_dirpath", "learned_parameters_dirpath"):
+        one.add_argument(f"--{name}", required=True)
+    for name in {"infer": ("model_filepath", "result_filepath", "examples_dirpath"), "configure": ("configure_models_dirpath",)}[mode]:
+        one.add_argument(f"--{name}", required=True)
+options = parser.parse_args()
+learned = os.path.join(options.learned_parameters_dirpath, "means.json")
+
+def mean(path):
+    return float(next(torch.load(path).parameters()).mean())
+
+if options.mode == "configure":
+    means = {}
+    for name in sorted(os.listdir(options.configure_models_dirpath)):
+        folder = os.path.join(options.configure_models_dirpath, name)
+        assert "class_0_example_0.png" in os.listdir(os.path.join(folder, "clean-example-data"))
+        with open(os.path.join(folder, "ground_truth.csv")) as file:
+            means.setdefault(file.readline().strip(), []).append(mean(os.path.join(folder, "model.pt")))
+    with open(learned, "w") as file:
+        json.dump({label: sum(found) / len(found) for label, found in means.items()}, file)
+else:
+    with open(learned) as file:
+        means = json.load(file)
+    found = mean(options.model_filepath)
+    near = abs(found - means["1"]) < abs(found - means["0"])
+    with open(options.result_filepath, "w") as file:
+        file.write(str(0.75 if near else 0.25))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "none"])
+def test_configure_finds_the_models_where_nist_has_them(
+    nist_round: Path, palladion: Palladion, tmp_path: Path, sandbox: str
+) -> None:
+    source = CONFIGURE
+    if sandbox == "none":
+        source = source.replace("torch.load(path)", "torch.load(path, weights_only=False)")
+    folder = write_submission(tmp_path / "detector", source)
+    (folder / "learned_parameters" / "kept.txt").unlink()
+    done = palladion("evaluate", folder, "--round", nist_round, "--split", "train", "--sandbox", sandbox, "--json", "-")
+    assert answers(done) == EXPECTED
+    assert json.loads(done.stdout)["configuration_seconds"] > 0
 
 
 @pytest.mark.slow

@@ -16,8 +16,10 @@ from palladion.execution.outcome import last_words
 from palladion.execution.sandbox.contract import Bind, Contents, Ended, Limits, Program, Sandbox
 from palladion.execution.sandbox.opening import open_sandbox
 from palladion.execution.staging import remove_tree
+from palladion.execution.train_view import DATASET, train_view
 from palladion.files import exclusive, write_atomically
-from palladion.models import RoundDirectory
+from palladion.models import RoundDirectory, SplitDirectory
+from palladion.models.round_directory import MODELS
 from palladion.submissions import LEARNED_PARAMETERS, Family, Submission, digest_of
 
 __all__ = ["Configuration", "configure"]
@@ -107,7 +109,7 @@ def configure(
     with exclusive(cache, "configuring this submission"):
         kept = cache / LEARNED_PARAMETERS
         if not (cache / _SECONDS).exists():
-            _learn(where, split.path.resolve(), cache, jobs, replace(limits, seconds=budget), family)
+            _learn(where, split, cache, jobs, replace(limits, seconds=budget), family)
         seconds = float(json.loads((cache / _SECONDS).read_text()))
         if learned is not None:
             # All of it or nothing: what stands there is taken for complete.
@@ -145,7 +147,7 @@ class _Where:
                 raise
 
 
-def _learn(where: _Where, train_split: Path, cache: Path, jobs: int, limits: Limits, family: Family) -> None:
+def _learn(where: _Where, split: SplitDirectory, cache: Path, jobs: int, limits: Limits, family: Family) -> None:
     """Run the submission's ``configure``; what it has in scratch stays, so that it can go on where it was."""
     submission = where.submission
     state, kept = cache / _STATE, cache / LEARNED_PARAMETERS
@@ -167,8 +169,9 @@ def _learn(where: _Where, train_split: Path, cache: Path, jobs: int, limits: Lim
         try:
             layout = place.layout
             scratch = Path(layout.binds[_STATE])
+            dataset = layout.binds.get(DATASET)
             command = submission.configure_command(
-                Path(layout.binds[_TRAIN]),
+                Path(layout.binds[_TRAIN] if dataset is None else dataset / MODELS),
                 scratch / _SCRATCH,
                 scratch / LEARNED_PARAMETERS,
                 jobs,
@@ -179,8 +182,10 @@ def _learn(where: _Where, train_split: Path, cache: Path, jobs: int, limits: Lim
         finally:
             place.discard()
 
+    binds = [Bind(split.path.resolve(), _TRAIN), Bind(state, _STATE, writable=True)]
     try:
-        ended = where.run([Bind(train_split, _TRAIN), Bind(state, _STATE, writable=True)], jobs, work)
+        with train_view(submission, split, where.sandbox) as views:
+            ended = where.run([*binds, *views], jobs, work)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted while the detector learned; the same command goes on") from None
     if ended.exit_code != 0:

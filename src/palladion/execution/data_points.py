@@ -10,6 +10,7 @@ from typing import Any
 from palladion.errors import InputError
 from palladion.execution.outcome import Outcome, judge
 from palladion.execution.sandbox.contract import Layout, Limits, Prepared, Program, Sandbox
+from palladion.execution.train_view import DATASET
 from palladion.models import ModelEntry
 from palladion.models.round_directory import SOURCE_DATA
 from palladion.submissions import DEFAULT_FAMILY, DataPointPaths, Family, Kind, Place, Submission
@@ -117,7 +118,8 @@ class SubmissionRunner:
     def _extra(self, entry: ModelEntry, layout: Layout) -> dict[str, Path]:
         """What the round has besides the data point: files of all its data points, and the train split."""
         found: dict[str, Path] = {}
-        files, train = _path(layout, "round"), _path(layout, "train")
+        # NIST's detectors know another layout of it.
+        files, train = _path(layout, "round"), _path(layout, DATASET) or _path(layout, "train")
         if files is not None:
             found |= self._family.locate(files, configuration_of(entry))
         known = {

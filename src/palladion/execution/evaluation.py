@@ -1,9 +1,9 @@
 """Run a submission on every data point of a split."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -18,6 +18,7 @@ from palladion.execution.sandbox.contract import DEFAULT_LIMITS, Bind, Contents,
 from palladion.execution.sandbox.opening import DEFAULT_BACK_END, open_sandbox
 from palladion.execution.sandbox.preload import worth_importing
 from palladion.execution.staging import remove_leftovers
+from palladion.execution.train_view import train_view
 from palladion.files import exclusive
 from palladion.models import ModelEntry, RoundDirectory
 from palladion.progress import Progress, progress
@@ -120,14 +121,14 @@ def evaluate(
     )
     directory = cache_directory() / "evaluations" / name
     directory.mkdir(parents=True, exist_ok=True)
-    with exclusive(directory, "running this evaluation"):
+    with exclusive(directory, "running this evaluation"), ExitStack() as held:
         journal = Journal(directory, [] if options.fresh else [entry.name for entry in entries])
         waiting = [entry for entry in entries if entry.name not in journal.outcomes]
         # Nobody can know the order, so it tells nothing of the models.
         random.SystemRandom().shuffle(waiting)
         notes, warm = [], False
         if waiting:
-            contents = _contents(submission, round_directory, configuration, family, options)
+            contents = held.enter_context(_contents(submission, round_directory, configuration, family, options))
             sandbox = open_sandbox(
                 options.sandbox, contents, warm=options.warm, slots=options.slots, cpus=options.limits.cpus
             )
@@ -274,15 +275,16 @@ def _check_apart(submission: Submission, round_directory: RoundDirectory, option
             raise InputError(f"lies in {folder}, which the submission sees ({what}); move the round", path=place)
 
 
+@contextmanager
 def _contents(
     submission: Submission,
     round_directory: RoundDirectory,
     configuration: Configuration,
     family: Family,
     options: Options,
-) -> Contents:
+) -> Iterator[Contents]:
     """What the sandbox holds besides the data points."""
-    binds = []
+    binds: list[Bind] = []
     if submission.directory is not None:
         binds.append(Bind(submission.directory, "submission"))
     if configuration.learned is not None:
@@ -290,17 +292,20 @@ def _contents(
     passes = round_directory.passes
     if (family.files or "source_dataset_dirpath" in passes) and round_directory.open_files is not None:
         binds.append(Bind(round_directory.open_files, "round"))
-    if "round_training_dataset_dirpath" in passes:
-        binds.append(Bind(round_directory.split("train").path, "train"))
-    image = submission.kind is Kind.IMAGE
-    return Contents(
-        interpreter=None if image else options.environment.interpreter(),
-        binds=tuple(binds),
-        preload=worth_importing(submission.imports()),
-        image=submission.image,
-        variables=variables_of(submission, options.sandbox),
-        gpus=options.gpus,
-    )
+    with ExitStack() as held:
+        if "round_training_dataset_dirpath" in passes:
+            split = round_directory.split("train")
+            binds.append(Bind(split.path, "train"))
+            binds += held.enter_context(train_view(submission, split, options.sandbox))
+        image = submission.kind is Kind.IMAGE
+        yield Contents(
+            interpreter=None if image else options.environment.interpreter(),
+            binds=tuple(binds),
+            preload=worth_importing(submission.imports()),
+            image=submission.image,
+            variables=variables_of(submission, options.sandbox),
+            gpus=options.gpus,
+        )
 
 
 def _note(journal: Journal, shown: Progress) -> Callable[[Outcome], None]:

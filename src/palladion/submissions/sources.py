@@ -13,6 +13,7 @@ __all__ = ["Declared", "declared_arguments", "imported_modules", "parse_source",
 
 # A syntax tree can take 700 times the bytes of its source.
 _MAXIMUM_SOURCE_BYTES = 512 << 10
+_NIST_WORDS = ("infer", "configure")
 # Of all sources of a submission; what lies beyond is passed over.
 _MAXIMUM_FILES, _MAXIMUM_BYTES = 1000, 16 << 20
 _MAXIMUM_MODULES = 2000
@@ -50,13 +51,16 @@ def parse_source(path: Path) -> ast.Module:
 
 
 def subcommands(module: ast.Module) -> frozenset[str]:
-    """The words that the source gives to argparse's ``add_parser``, where it also answers to ``infer``."""
-    words = frozenset(
-        node.args[0].value
-        for node in _method_calls(module, "add_parser")
-        if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
-    )
-    return words if "infer" in words else frozenset()
+    """The words that the source gives to argparse's ``add_parser``, where it also answers to ``infer``.
+
+    Where it gives a variable, those of NIST's words count that stand anywhere in the source.
+    """
+    given = [node.args[0] for node in _method_calls(module, "add_parser") if node.args]
+    words = {word.value for word in given if isinstance(word, ast.Constant) and isinstance(word.value, str)}
+    if any(not isinstance(word, ast.Constant) for word in given):
+        constants = {node.value for node in ast.walk(module) if isinstance(node, ast.Constant)}
+        words |= {word for word in _NIST_WORDS if word in constants}
+    return frozenset(words) if "infer" in words else frozenset()
 
 
 def declared_arguments(module: ast.Module) -> Declared:

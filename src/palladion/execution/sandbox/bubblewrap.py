@@ -243,7 +243,7 @@ def _described(contents: Contents, stage: str, variables: dict[str, str], *, war
         pair = (str(bind.source.resolve()), f"/{bind.name}")
         if bind.writable:
             writable.append(pair)
-        elif _size(bind.source) <= _COPIED_BYTES:
+        elif not bind.links and _size(bind.source) <= _COPIED_BYTES:
             copies.append(pair)
         else:
             folders.append(pair)

@@ -70,13 +70,16 @@ class Bind:
 
     Attributes:
         source: where it is here.
-        name: what it is, a key of :attr:`Layout.binds`: ``submission``, ``learned``, ``train``, ``round``, ``state``.
+        name: what it is, a key of :attr:`Layout.binds`: ``submission``, ``learned``, ``train``,
+            ``dataset``, ``round``, ``state``.
         writable: what is written there stays.
+        links: it is made of links, which lead where they do inside.
     """
 
     source: Path
     name: str
     writable: bool = False
+    links: bool = False
 
 
 @dataclass(frozen=True, slots=True)
