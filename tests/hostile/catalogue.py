@@ -1346,7 +1346,7 @@ for _ in range(8):
     if os.fork() == 0:
         os.setsid()
         while True:
-            os.write(1, b"z" * 100)
+            os.write(1, b"z" * 4096)
 time.sleep(60)
 """,
         "output",

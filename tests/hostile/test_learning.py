@@ -137,7 +137,7 @@ def test_learning_sees_open_labels_but_no_sealed_ones(arena: Arena) -> None:
         "(learned / 'x').write_text('1')\n"
         "found = [root for root, folders, files in os.walk('/') if not root.startswith(('/proc', '/usr', '/opt')) "
         f"and any({arena.secret.encode()!r} in Path(root, f).read_bytes() for f in files if Path(root, f).is_file() "
-        "and not root.startswith('/train') and not root.startswith(('/submission', '/dev')))]\n"
+        "and not root.startswith(('/train', '/dataset', '/submission', '/dev')))]\n"
         f"sys.exit(bool(found) or os.path.exists({str(arena.rounds[2].path)!r}))",
         _HONEST_INFER,
     )

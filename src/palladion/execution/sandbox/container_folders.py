@@ -225,7 +225,7 @@ class Place:
             if data is not None:
                 # Into the empty root itself: what is copied there has the names that open/ has.
                 copy_open(data, Path(f"/proc/self/fd/{source}"), into=True)
-            kernel.set_mount_attributes(source, kernel.MOUNT_ATTR_RDONLY)
+            kernel.make_read_only(source)
             kernel.attach(source, str(self.data))
         finally:
             os.close(source)

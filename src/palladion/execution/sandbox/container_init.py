@@ -54,6 +54,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
+        kernel.prevent_core_dumps()
         kernel.filter_system_calls(bytes.fromhex(request["filter"]))
         started = time.monotonic()
         pid = os.fork()

@@ -488,7 +488,7 @@ def _variables(contents: Contents, cpus: int) -> dict[str, str]:
 
 
 def _resource_limits(limits: Limits, *, watched: bool, alone: bool) -> dict[str, int]:
-    found = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": limits.scratch_bytes, "RLIMIT_NOFILE": 4096}
+    found = {"RLIMIT_FSIZE": limits.scratch_bytes, "RLIMIT_NOFILE": 4096}
     if limits.cpu_seconds is not None:
         found["RLIMIT_CPU"] = int(limits.cpu_seconds) + 2
     if watched:

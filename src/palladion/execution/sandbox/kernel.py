@@ -7,9 +7,12 @@ only. See the manual pages of the functions named; the numbers of system calls a
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
 import signal
 import struct
+import time
 
 # As typing's, without the time that importing it takes.
 TYPE_CHECKING = False
@@ -35,6 +38,7 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 1, 6
 _MADV_COLLAPSE, _LARGE_PAGE = 25, 2 << 20
+_SECONDS_TO_SETTLE = 5.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -111,11 +115,23 @@ def open_tree(path: str) -> int:
     return _check(_call(_OPEN_TREE, _AT_FDCWD, os.fsencode(path), flags), f"open_tree {path}")
 
 
-def set_mount_attributes(descriptor: int, attributes: int) -> None:
-    """Set attributes of the mount that a descriptor is the root of. Raises OSError."""
+def make_read_only(descriptor: int) -> None:
+    """Make the mount that a descriptor is the root of read-only.
+
+    Another thread's child may hold a file in it that was open for writing, from its fork to its exec; so this tries
+    for some seconds. Raises OSError.
+    """
     # struct mount_attr: what to set, what to clear, propagation, user namespace
-    wanted = struct.pack("=QQQQ", attributes, 0, 0, 0)
-    _check(_call(_MOUNT_SETATTR, descriptor, b"", _AT_EMPTY_PATH, wanted, len(wanted)), "mount_setattr")
+    wanted = struct.pack("=QQQQ", MOUNT_ATTR_RDONLY, 0, 0, 0)
+    end = time.monotonic() + _SECONDS_TO_SETTLE
+    while True:
+        try:
+            _check(_call(_MOUNT_SETATTR, descriptor, b"", _AT_EMPTY_PATH, wanted, len(wanted)), "mount_setattr")
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.001)
 
 
 def attach(descriptor: int, target: str) -> None:
@@ -150,6 +166,16 @@ def filter_system_calls(program: bytes) -> None:
     buffer = ctypes.create_string_buffer(program, len(program))
     wanted = Program(len(program) // 8, ctypes.addressof(buffer))
     _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(wanted), 0, 0), "seccomp")
+
+
+def prevent_core_dumps() -> None:
+    """Have no core dumps of this process and those that it starts, neither in files nor piped into a program.
+
+    The limit is 1 and not 0: with 0, Linux still starts a program that ``kernel.core_pattern`` pipes into. See core(5).
+    """
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    core = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (core, core))
 
 
 def set_dumpable(wanted: bool) -> None:

@@ -160,10 +160,7 @@ def _nest(request: dict[str, Any], descriptors: list[int]) -> list[str]:
         # Only now: the root of this namespace is the control group that the supervisor has put us into.
         kernel.unshare(kernel.CLONE_NEWCGROUP)
         kernel.set_dumpable(False)
-        # 1 and not 0: with that, Linux does not start a program that core dumps are piped into either. See core(5).
-        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-        core = 0 if hard == 0 else 1
-        resource.setrlimit(resource.RLIMIT_CORE, (core, core))
+        kernel.prevent_core_dumps()
         kernel.drop_capabilities()
         kernel.filter_system_calls(bytes.fromhex(request["filter"]))
         started = time.monotonic()

@@ -160,7 +160,7 @@ def arguments(engine: Engine, spot: Spot, variables: Mapping[str, str], devices:
     # One process more than the submission may have: process 1 is not its own.
     found += ["--memory", memory, "--memory-swap", memory, "--pids-limit", str(limits.processes + 1)]
     found += ["--cpus", str(limits.cpus)]
-    found += ["--ulimit", "core=0:0", "--ulimit", f"nofile={engine.files}:{engine.files}"]
+    found += ["--ulimit", "core=1:1", "--ulimit", f"nofile={engine.files}:{engine.files}"]
     found += ["--ulimit", f"nproc={engine.processes}:{engine.processes}"]
     for device in devices:
         found += ["--device", device]

@@ -14,7 +14,6 @@ its nest gets the root as a descriptor.
 """
 
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -42,7 +41,7 @@ _T = TypeVar("_T")
 # No distribution, container or systemd hands out users from here up to 2^31; one process a user at a time.
 _FIRST_FREE_UID = 1879048192
 _INODES = 200_000
-_SECONDS_TO_STOP, _SECONDS_TO_SETTLE = 5.0, 5.0
+_SECONDS_TO_STOP = 5.0
 _ATTEMPTS = 2
 
 
@@ -166,7 +165,7 @@ class _Supervisor:
             if data is not None:
                 # Into the empty root itself: what is copied there has the names that open/ has.
                 copy_open(Path(data), Path(f"/proc/self/fd/{source}"), into=True)
-            _make_read_only(source)
+            kernel.make_read_only(source)
             work = kernel.new_tmpfs(
                 size=str(limits["scratch_bytes"]),
                 nr_inodes=str(_INODES),
@@ -356,19 +355,6 @@ class _Supervisor:
         with self._lock:
             self._servers.discard(server)
         server.close()
-
-
-def _make_read_only(descriptor: int) -> None:
-    """Make a mount read-only. Another thread's child may for a moment hold a file that was open for writing."""
-    end = time.monotonic() + _SECONDS_TO_SETTLE
-    while True:
-        try:
-            kernel.set_mount_attributes(descriptor, kernel.MOUNT_ATTR_RDONLY)
-            return
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.001)
 
 
 def _free_uid() -> int:
