@@ -166,7 +166,8 @@ for mode in ("infer", "configure"):
     one = modes.add_parser(mode)
     for name in ("metaparameters_filepath", "schema_filepath", "scratch_dirpath", "learned_parameters_dirpath"):
         one.add_argument(f"--{name}", required=True)
-    own = ("model_filepath", "result_filepath", "examples_dirpath") if mode == "infer" else ("configure_models_dirpath",)
+    own = ("model_filepath", "result_filepath", "examples_dirpath")
+    own = own if mode == "infer" else ("configure_models_dirpath",)
     for name in own:
         one.add_argument(f"--{name}", required=True)
 options = parser.parse_args()
