@@ -146,7 +146,7 @@ def evaluate(
     if errors:
         notes.append(
             f"NIST's harness would refuse this submission for {len(errors)} fault{'s' if len(errors) > 1 else ''}, the "
-            f"first of them: {errors[0].message}; palladion submission check {submission} lists all"
+            f"first of them: {str(errors[0]).removeprefix('error: ')}; palladion submission check {submission} lists all"
         )
     document: dict[str, Any] = {
         "submission": loaded.name,

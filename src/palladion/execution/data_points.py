@@ -170,7 +170,23 @@ def _path(layout: Layout, name: str) -> Path | None:
     return Path(layout.binds[name]) if name in layout.binds else None
 
 
-def command_by_hand(submission: Submission, entry: ModelEntry, learned: Path | None) -> str:
-    """The command that runs a data point, as one types it: on the round itself, the answer in this folder."""
-    paths = DataPointPaths(entry.model.absolute(), entry.examples.absolute(), Path(RESULT), Path("scratch"))
-    return shlex.join(submission.infer_command(paths, learned))
+def command_by_hand(
+    submission: Submission,
+    entry: ModelEntry,
+    learned: Path | None,
+    *,
+    family: Family = DEFAULT_FAMILY,
+    files: Path | None = None,
+) -> str:
+    """The command that runs a data point, as one types it: on the round itself, the answer in this folder.
+
+    Args:
+        submission: what to run.
+        entry: the data point.
+        learned: the folder of what it learned; its own by default.
+        family: with which arguments it is called.
+        files: the round's files for all its models; None where it has none.
+    """
+    extra = {} if files is None else family.locate(files.absolute(), configuration_of(entry))
+    paths = DataPointPaths(entry.model.absolute(), entry.examples.absolute(), Path(RESULT), Path("scratch"), extra)
+    return shlex.join(submission.infer_command(paths, learned, family=family))

@@ -160,7 +160,7 @@ def evaluate(
         outcomes = tuple(journal.outcomes[entry.name] for entry in entries)
         journal.remove()
     configuration.forget()
-    command = _command(submission, entries, configuration)
+    command = _command(submission, entries, configuration, family, round_directory.open_files)
     return Evaluation(outcomes, command, configuration.seconds, warm, tuple(notes))
 
 
@@ -316,7 +316,14 @@ def _note(journal: Journal, shown: Progress) -> Callable[[Outcome], None]:
     return note
 
 
-def _command(submission: Submission, entries: Sequence[ModelEntry], configuration: Configuration) -> str:
+def _command(
+    submission: Submission,
+    entries: Sequence[ModelEntry],
+    configuration: Configuration,
+    family: Family,
+    files: Path | None,
+) -> str:
     # What lies in the cache is gone by the time anybody reads this.
     kept = configuration.learned if configuration.kept else LEARNED
-    return command_by_hand(submission, entries[0], None if configuration.learned is None else kept)
+    learned = None if configuration.learned is None else kept
+    return command_by_hand(submission, entries[0], learned, family=family, files=files)
