@@ -145,8 +145,8 @@ def evaluate(
     notes = list(evaluation.notes)
     if errors:
         notes.append(
-            f"NIST's harness would refuse this submission for {len(errors)} fault{'s' if len(errors) > 1 else ''}, the "
-            f"first of them: {str(errors[0]).removeprefix('error: ')}; palladion submission check {submission} lists all"
+            f"NIST's harness would refuse this submission for {len(errors)} fault{'s' if len(errors) > 1 else ''}, "
+            f"first: {str(errors[0]).removeprefix('error: ')}; palladion submission check {submission} lists all"
         )
     document: dict[str, Any] = {
         "submission": loaded.name,
