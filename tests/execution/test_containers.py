@@ -95,7 +95,7 @@ def test_the_answer_of_a_detector_is_collected(sandbox: PodmanSandbox, data: Pat
         import pathlib, sys
         assert pathlib.Path("/data/model.pt").read_text() == "weights"
         pathlib.Path("notes").write_text("in the scratch folder")
-        pathlib.Path("/work/result.txt").write_text("0.75")
+        pathlib.Path("/box/result.txt").write_text("0.75")
         print("out"); print("err", file=sys.stderr)
         """,
         data,
@@ -142,13 +142,13 @@ def test_a_program_that_is_not_there_ends_as_in_a_shell(sandbox: PodmanSandbox) 
 
 
 def test_an_answer_that_failed_is_none(sandbox: PodmanSandbox) -> None:
-    ended = run(sandbox, "import sys; open('/work/result.txt', 'w').write('0.5'); sys.exit(1)")
+    ended = run(sandbox, "import sys; open('/box/result.txt', 'w').write('0.5'); sys.exit(1)")
     assert (ended.exit_code, ended.answer) == (1, None)
     assert run(sandbox, "pass").answer is None
 
 
 def test_a_result_that_is_a_link_is_not_followed(sandbox: PodmanSandbox) -> None:
-    ended = run(sandbox, "import os; os.symlink('/etc/passwd', '/work/result.txt')")
+    ended = run(sandbox, "import os; os.symlink('/etc/passwd', '/box/result.txt')")
     assert ended.answer is None
     assert "symbolic link" in str(ended.answer_fault)
 
@@ -193,7 +193,7 @@ def test_what_a_program_leaves_running_ends_with_it(sandbox: PodmanSandbox) -> N
         if os.fork() == 0:
             os.setsid()
             time.sleep(60)
-        open("/work/result.txt", "w").write("1")
+        open("/box/result.txt", "w").write("1")
         """,
     )
     assert (ended.exit_code, ended.answer) == (0, "1")
@@ -221,7 +221,7 @@ def test_the_environment_is_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         ended = run(sandbox, "import json, os; print(json.dumps(dict(os.environ)))")
     told = json.loads(ended.stdout)
     assert {"HTTPS_PROXY", "https_proxy", "SECRET", "container"} & set(told) == set()
-    assert (told["OWN"], told["HOME"], told["OMP_NUM_THREADS"]) == ("a, b = c", "/work/scratch", "3")
+    assert (told["OWN"], told["HOME"], told["OMP_NUM_THREADS"]) == ("a, b = c", "/box/scratch", "3")
 
 
 def test_process_1_keeps_its_descriptors_to_itself(sandbox: PodmanSandbox) -> None:
@@ -253,7 +253,7 @@ def test_several_data_points_run_at_a_time(sandbox: PodmanSandbox) -> None:
     found: dict[int, Ended] = {}
 
     def one(n: int) -> None:
-        found[n] = run(sandbox, f"import time; time.sleep(0.2); open('/work/result.txt', 'w').write('0.{n}')")
+        found[n] = run(sandbox, f"import time; time.sleep(0.2); open('/box/result.txt', 'w').write('0.{n}')")
 
     threads = [threading.Thread(target=one, args=(n,)) for n in range(3)]
     for thread in threads:
@@ -473,7 +473,7 @@ SPOT = Spot(
     name="palladion-0",
     root=Path("/stage/r"),
     image=None,
-    mounts=(Mount(Path("/usr"), "/usr"), Mount(Path("/stage/0/w"), "/work", writable=True)),
+    mounts=(Mount(Path("/usr"), "/usr"), Mount(Path("/stage/0/w"), "/box", writable=True)),
     limits=LIMITS,
     command=("/opt/environment/bin/python", "init.py"),
 )
@@ -500,7 +500,7 @@ def test_the_command_of_podman_closes_what_can_be_closed() -> None:
         ("--cpus", "1"),
         ("--pull", "never"),
         ("--volume", "/usr:/usr:ro"),
-        ("--volume", "/stage/0/w:/work:rw,nosuid,nodev"),
+        ("--volume", "/stage/0/w:/box:rw,nosuid,nodev"),
         ("--env", "LD_LIBRARY_PATH=/opt/python/lib"),
     } <= pairs(command)
     assert command[-4:] == ["--rootfs", "/stage/r", *SPOT.command]
@@ -546,7 +546,7 @@ IMAGE = Spot(
     name="palladion-0",
     root=None,
     image=Path("/images/red.sif"),
-    mounts=(Mount(Path("/stage/0/d"), "/data"), Mount(Path("/stage/0/w"), "/work", writable=True)),
+    mounts=(Mount(Path("/stage/0/d"), "/data"), Mount(Path("/stage/0/w"), "/box", writable=True)),
     limits=LIMITS,
     command=("--model_filepath", "/data/model.pt"),
 )
@@ -561,9 +561,9 @@ def test_the_command_of_apptainer_closes_what_can_be_closed() -> None:
         ("--hostname", "sandbox"),
         ("--no-mount", "hostfs,bind-paths"),
         ("--bind", "/stage/0/d:/data:ro"),
-        ("--bind", "/stage/0/w:/work:rw"),
-        ("--home", "/stage/0/w/scratch:/work/scratch"),
-        ("--pwd", "/work/scratch"),
+        ("--bind", "/stage/0/w:/box:rw"),
+        ("--home", "/stage/0/w/scratch:/box/scratch"),
+        ("--pwd", "/box/scratch"),
     } <= pairs(command)
     assert command[-3:] == ["/images/red.sif", "--model_filepath", "/data/model.pt"]
     assert {"--writable", "--writable-tmpfs", "--nv", "--memory", "--security", "--no-init"} & set(command) == set()
@@ -595,17 +595,17 @@ def test_apptainer_hands_on_no_variable_of_this_machine() -> None:
         "APPTAINER_BIND": "/home",
         "APPTAINER_CACHEDIR": "/cache",
     }
-    found = apptainer.environment(here, {"OWN": "1,2", "HOME": "/work/scratch"})
+    found = apptainer.environment(here, {"OWN": "1,2", "HOME": "/box/scratch"})
     assert found == {"PATH": "/usr/bin", "APPTAINER_CACHEDIR": "/cache", "APPTAINERENV_OWN": "1,2"}
 
 
 # Apptainer: the plumbing, with a stand-in
 
 STAND_IN = """#!/bin/sh
-# Stands in for Apptainer in tests: no container, no isolation. An "image" is a shell script; WORK is where /work is.
+# Stands in for Apptainer in tests: no container, no isolation. An "image" is a shell script; WORK is where /box is.
 while [ $# -gt 0 ]; do
   case "$1" in
-    --bind) case "$2" in *:/work:rw) WORK="${2%%:*}"; export WORK ;; esac; shift 2 ;;
+    --bind) case "$2" in *:/box:rw) WORK="${2%%:*}"; export WORK ;; esac; shift 2 ;;
     --home|--network|--hostname|--no-mount|--pwd|--security|--memory|--memory-swap|--cpus|--pids-limit) shift 2 ;;
     *.sif) break ;;
     *) shift ;;

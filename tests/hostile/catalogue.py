@@ -157,7 +157,7 @@ tell([root + ROUND + "/" + name for root in roots for name in names if os.path.l
     _attack(
         "sealed-beside-open",
         """
-up = [DATA + "/.." * n for n in range(6)] + [MODEL + "/.." * n for n in range(6)] + ["/data", "/work/.."]
+up = [DATA + "/.." * n for n in range(6)] + [MODEL + "/.." * n for n in range(6)] + ["/data", "/box/.."]
 tell([u for u in up for n in ("sealed", "../sealed", "METADATA.csv", "truth.csv") if os.path.lexists(u + "/" + n)])
 """,
     ),
@@ -180,7 +180,7 @@ tell(loot)
         "other-models-and-submissions",
         """
 loot = []
-for top in ("/data", "/work", "/tmp", "/submission", "/round", "/train", "/state", "/learned", "/dev/shm", "/run",
+for top in ("/data", "/box", "/tmp", "/submission", "/round", "/train", "/state", "/learned", "/dev/shm", "/run",
             "/var", "/home", "/root", "/srv", "/mnt", "/media", "/etc", os.path.dirname(ROUND), OUTSIDE):
     for root, folders, files in os.walk(top):
         for name in files:
@@ -387,8 +387,8 @@ _STATE = _attacks(
     _attack(
         "files-everywhere",
         """
-tops = ["/", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/dev/mqueue", "/run", "/work", "/work/tmp", "/work/shm",
-        "/work/..", SCRATCH, DATA, MODEL, "/submission", "/submission/learned_parameters", "/opt", "/opt/nest",
+tops = ["/", "/tmp", "/var/tmp", "/dev", "/dev/shm", "/dev/mqueue", "/run", "/box", "/box/tmp", "/box/shm",
+        "/box/..", SCRATCH, DATA, MODEL, "/submission", "/submission/learned_parameters", "/opt", "/opt/nest",
         "/opt/environment", "/opt/palladion", "/usr/tmp", "/home", "/root", "/proc", "/proc/self", "/etc",
         os.path.expanduser("~"), os.getcwd()]
 loot = [t for t in tops if os.path.lexists(t + "/mark")]
@@ -441,7 +441,7 @@ tell(loot)
     _attack(
         "daemon-behind-a-socket",
         """
-paths = [chr(0) + "mark", "/tmp/mark.sock", "/work/mark.sock", "/dev/shm/mark.sock"]
+paths = [chr(0) + "mark", "/tmp/mark.sock", "/box/mark.sock", "/dev/shm/mark.sock"]
 def reach(path):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(path)
@@ -461,8 +461,8 @@ tell(loot)
     _attack(
         "named-pipe",
         """
-loot = [p for p in ("/tmp/pipe", "/dev/shm/pipe", "/work/pipe") if os.path.lexists(p)]
-for p in ("/tmp/pipe", "/dev/shm/pipe", "/work/pipe"):
+loot = [p for p in ("/tmp/pipe", "/dev/shm/pipe", "/box/pipe") if os.path.lexists(p)]
+for p in ("/tmp/pipe", "/dev/shm/pipe", "/box/pipe"):
     os.mkfifo(p)
 daemon(lambda: open("/tmp/pipe", "w").write("mark"))
 tell(loot)
@@ -482,7 +482,7 @@ tell(loot or reached(number[1], b"user", b"mark", 0, -4) or reached(number[2], 0
 def later():
     for _ in range(300):
         time.sleep(0.02)
-        for path in (RESULT, "/work/result.txt", "/proc/1/root/work/result.txt"):
+        for path in (RESULT, "/box/result.txt", "/proc/1/root/box/result.txt"):
             tried(lambda: open(path, "w").write("1.0"))
 answer("0.5")
 daemon(later)
@@ -564,8 +564,8 @@ tell(tried(cached) is True and [path] or (tried(lambda: os.preadv(os.open(path, 
     _attack(
         "extended-attributes",
         """
-tops = ["/", "/tmp", "/dev", "/dev/shm", "/dev/pts", DATA, MODEL, "/submission", "/opt", "/usr", "/etc", "/work"]
-own = ("/tmp", "/dev/shm", "/work")
+tops = ["/", "/tmp", "/dev", "/dev/shm", "/dev/pts", DATA, MODEL, "/submission", "/opt", "/usr", "/etc", "/box"]
+own = ("/tmp", "/dev/shm", "/box")
 loot = [t for t in tops if tried(os.getxattr, t, "user.mark")]
 tell(loot + [t for t in tops if tried(os.setxattr, t, "user.mark", b"1") and t not in own])
 """,
@@ -681,9 +681,9 @@ answer("0.5")
 loot = []
 for p in os.listdir("/proc"):
     if p.isdigit() and int(p) != os.getpid():
-        paths = [f"/proc/{p}/{n}" for n in ("root/work/result.txt", "cwd/../result.txt")]
+        paths = [f"/proc/{p}/{n}" for n in ("root/box/result.txt", "cwd/../result.txt")]
         loot += [path for path in paths if tried(lambda: open(path, "w").write("1"))]
-for path in ("/work/../work/result.txt", "/work/scratch/../result.txt"):
+for path in ("/box/../box/result.txt", "/box/scratch/../result.txt"):
     open(path, "w").write("0.5")
 tell(loot)
 """,
@@ -1475,15 +1475,15 @@ _ANSWER = _attacks(
     _attack("answer-folder", "os.mkdir(RESULT)\n", "bad_answer", models=2),
     _attack("answer-socket", "socket.socket(socket.AF_UNIX).bind(RESULT)\n", "bad_answer", models=2),
     _attack(
-        "answer-closed", "answer('0.5')\nos.chmod(RESULT, 0)\nos.chmod('/work', 0)\n", NOTHING, "bad_answer", models=2
+        "answer-closed", "answer('0.5')\nos.chmod(RESULT, 0)\nos.chmod('/box', 0)\n", NOTHING, "bad_answer", models=2
     ),
     _attack(
         "answer-race-with-a-link",
         """
 def race():
     while True:
-        for action in (lambda: os.symlink(OUTSIDE + "/number.txt", "/work/l"), lambda: os.rename("/work/l", RESULT),
-                       lambda: open("/work/n", "w").write("0.5"), lambda: os.rename("/work/n", RESULT)):
+        for action in (lambda: os.symlink(OUTSIDE + "/number.txt", "/box/l"), lambda: os.rename("/box/l", RESULT),
+                       lambda: open("/box/n", "w").write("0.5"), lambda: os.rename("/box/n", RESULT)):
             tried(action)
 for _ in range(3):
     daemon(race)

@@ -43,7 +43,7 @@ def test_a_script_runs_as_python_runs_it(run: Run) -> None:
 import __main__, json, os, sys
 VALUE = 7
 print(json.dumps([sys.argv, __name__, __file__, os.getcwd(), __main__.VALUE, sys.path[0], sys.stdin.read()]))
-open("/work/result.txt", "w").write("0.25")
+open("/box/result.txt", "w").write("0.25")
 """,
         "--x",
         "1",
@@ -54,7 +54,7 @@ open("/work/result.txt", "w").write("0.25")
         [script, "--x", "1"],
         "__main__",
         script,
-        "/work/scratch",
+        "/box/scratch",
         7,
         "/submission",
         "",
@@ -220,7 +220,7 @@ def test_each_limit_ends_all_and_is_named(run: Run, limit: Limit, groups: str, m
 def test_one_that_hits_its_limit_leaves_the_others_alone(tmp_path: Path, warm: bool) -> None:
     (tmp_path / "program.py").write_text(
         "import sys, time\nif sys.argv[1] == 'bomb':\n  x = bytearray(b'1' * (1 << 30))\n"
-        "time.sleep(1)\nopen('/work/result.txt', 'w').write('0.5')"
+        "time.sleep(1)\nopen('/box/result.txt', 'w').write('0.5')"
     )
     found = {}
     contents = Contents(own(), (Bind(tmp_path, "submission"),))
@@ -326,7 +326,7 @@ def test_when_the_supervisor_is_killed_all_dies_with_it_and_it_is_said(tmp_path:
 
 
 def test_a_fork_server_that_dies_is_started_again(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text("open('/work/result.txt', 'w').write('0.5')")
+    (tmp_path / "program.py").write_text("open('/box/result.txt', 'w').write('0.5')")
     with closing(BubblewrapSandbox(Contents(own(), (Bind(tmp_path, "submission"),)), warm=True, slots=1)) as sandbox:
         for _ in range(2):
             place = sandbox.prepare(None, LIMITS)

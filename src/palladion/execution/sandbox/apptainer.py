@@ -128,9 +128,9 @@ def arguments(engine: Engine, spot: Spot) -> list[str]:
         found += ["--nv"]
     for mount in spot.mounts:
         found += ["--bind", f"{mount.source}:{mount.target}:{'rw' if mount.writable else 'ro'}"]
-        if mount.target == "/work":
-            found += ["--home", f"{mount.source / 'scratch'}:/work/scratch"]
-    return [*found, "--pwd", "/work/scratch", str(image), *spot.command]
+        if mount.target == "/box":
+            found += ["--home", f"{mount.source / 'scratch'}:/box/scratch"]
+    return [*found, "--pwd", "/box/scratch", str(image), *spot.command]
 
 
 def environment(here: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:

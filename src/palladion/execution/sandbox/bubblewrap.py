@@ -56,7 +56,7 @@ class BubblewrapSandbox:
         assert contents.interpreter is not None
         self._variables = {
             "PATH": f"{_ENVIRONMENT}/bin:/usr/bin:/bin",
-            "HOME": "/work/scratch",
+            "HOME": "/box/scratch",
             "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
             "LANG": "C.UTF-8",
             "PYTHONPATH": _PACKAGE,
@@ -72,8 +72,8 @@ class BubblewrapSandbox:
         self.layout = Layout(
             python=contents.interpreter.executable(_BASE, _ENVIRONMENT),
             data=PurePosixPath("/data"),
-            result=PurePosixPath("/work/result.txt"),
-            scratch=PurePosixPath("/work/scratch"),
+            result=PurePosixPath("/box/result.txt"),
+            scratch=PurePosixPath("/box/scratch"),
             binds={bind.name: PurePosixPath("/", bind.name) for bind in contents.binds},
         )
         self._lock = threading.Lock()

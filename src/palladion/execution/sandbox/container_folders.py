@@ -38,9 +38,9 @@ _COPIED_BYTES = 256 << 20
 _INODES = 200_000
 _UMOUNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _WORKSPACE = re.compile(r"/palladion-run-[a-z0-9_]{8}(?=/|$)")
-_FOLDERS = ("usr", "etc", "proc", "dev", "sys", "run", "tmp", "var", "var/tmp", "data", "work", "work/scratch", "opt")
+_FOLDERS = ("usr", "etc", "proc", "dev", "sys", "run", "tmp", "var", "var/tmp", "data", "box", "box/scratch", "opt")
 _FILES = {
-    "etc/passwd": f"detector:x:{UID}:{UID}::/work/scratch:/bin/sh\n",
+    "etc/passwd": f"detector:x:{UID}:{UID}::/box/scratch:/bin/sh\n",
     "etc/group": f"detector:x:{UID}:\n",
     "etc/hosts": "127.0.0.1 localhost\n",
     "etc/hostname": "sandbox\n",
@@ -249,7 +249,7 @@ class Place:
         """What a container shows of it."""
         return (
             Mount(self.data, "/data"),
-            Mount(self.work, "/work", writable=True),
+            Mount(self.work, "/box", writable=True),
             Mount(self.work / "tmp", "/tmp", writable=True),  # noqa: S108 - the sandbox's own
             Mount(self.work / "tmp", "/var/tmp", writable=True),  # noqa: S108
             Mount(self.work / "shm", "/dev/shm", writable=True),  # noqa: S108

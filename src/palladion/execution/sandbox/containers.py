@@ -105,8 +105,8 @@ class ContainerSandbox(ABC):
             if contents.interpreter is None
             else contents.interpreter.executable(BASE, ENVIRONMENT),
             data=PurePosixPath("/data"),
-            result=PurePosixPath("/work") / RESULT,
-            scratch=PurePosixPath("/work/scratch"),
+            result=PurePosixPath("/box") / RESULT,
+            scratch=PurePosixPath("/box/scratch"),
             binds={bind.name: PurePosixPath("/", bind.name) for bind in contents.binds},
         )
         if contents.image is None:
@@ -479,7 +479,7 @@ def _variables(contents: Contents, cpus: int) -> dict[str, str]:
     if contents.interpreter is not None:
         ours |= {
             "PATH": f"{ENVIRONMENT}/bin:/usr/bin:/bin",
-            "HOME": "/work/scratch",
+            "HOME": "/box/scratch",
             "LANG": "C.UTF-8",
             "PYTHONPATH": PACKAGE,
             **contents.interpreter.variables(BASE),

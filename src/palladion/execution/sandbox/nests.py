@@ -64,7 +64,7 @@ class Nest:
     ) -> None:
         self._work, self._group, self.limits, self._writable = work, group, limits, writable
         self._weighed = self._seconds = 0.0
-        self.running = False
+        self.running = self._over = False
         self._show = False
         self._printed = self._peak = 0
         self._limit: Limit | None = None
@@ -77,8 +77,8 @@ class Nest:
         self.pidfd = -1
         try:
             request = {
-                "mounts": ["/data", "/work", *devices],
-                "binds": [["/work/tmp", "/tmp"], ["/work/shm", "/dev/shm"]],  # noqa: S108 - the nest's own
+                "mounts": ["/data", "/box", *devices],
+                "binds": [["/box/tmp", "/tmp"], ["/box/shm", "/dev/shm"]],  # noqa: S108 - the nest's own
                 "filter": system_calls,
             }
             try:
@@ -158,7 +158,7 @@ class Nest:
         order = {
             "argv": command,
             "environment": environment,
-            "directory": "/work/scratch",
+            "directory": "/box/scratch",
             "limits": self._resource_limits(),
             "warm": warm,
         }
@@ -166,9 +166,10 @@ class Nest:
         self.running = True
         try:
             self._start(order)
+            self._over = True
+            return self._result()
         finally:
             self.running = False
-        return self._result()
 
     def _start(self, order: dict[str, Any]) -> None:
         started = time.monotonic()
@@ -299,7 +300,7 @@ class Nest:
         if files.f_bavail == 0 or files.f_favail == 0:
             return True
         # Seldom, and once more when all is over.
-        if not self._writable or (self.running and time.monotonic() - self._weighed < _SECONDS_TO_WEIGH):
+        if not self._writable or (not self._over and time.monotonic() - self._weighed < _SECONDS_TO_WEIGH):
             return False
         self._weighed = time.monotonic()
         return any(_weight(folder) > self.limits["scratch_bytes"] for folder in self._writable)

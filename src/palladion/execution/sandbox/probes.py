@@ -214,7 +214,7 @@ print(json.dumps(results))
         "nothing of one data point is there for the next",
         """
 import json, os
-marks = ["/tmp/mark", "/dev/shm/mark", "/work/mark", "/work/scratch/mark"]
+marks = ["/tmp/mark", "/dev/shm/mark", "/box/mark", "/box/scratch/mark"]
 found = [m for m in marks if os.path.exists(m)]
 for m in marks:
     try:

@@ -16,7 +16,7 @@ UID = 1000
 _FORK_SERVER_BYTES = 64 << 20
 _HERE = Path(__file__).resolve().parent
 _NAMES = {
-    "/etc/passwd": f"detector:x:{UID}:{UID}::/work/scratch:/bin/sh\n",
+    "/etc/passwd": f"detector:x:{UID}:{UID}::/box/scratch:/bin/sh\n",
     "/etc/group": f"detector:x:{UID}:\n",
     "/etc/hosts": "127.0.0.1 localhost\n",
 }
@@ -78,9 +78,9 @@ class Stage:
             kernel.mount(source, str(staged), None, kernel.MS_BIND)
             found += ["--bind", str(staged), target]
         found += ["--dir", "/data"]
-        for folder in ("/work", "/tmp"):  # noqa: S108 - the fork server's own, each nest has others
+        for folder in ("/box", "/tmp"):  # noqa: S108 - the fork server's own, each nest has others
             found += ["--size", str(_FORK_SERVER_BYTES), "--tmpfs", folder]
-        found += ["--dir", "/work/scratch"]
+        found += ["--dir", "/box/scratch"]
         found += ["--proc", "/proc", "--dev", "/dev"]
         for device in self._devices:
             found += ["--ro-bind", "/dev/null", device]  # a place to mount upon

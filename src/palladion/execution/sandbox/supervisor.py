@@ -83,6 +83,9 @@ def _serve(supervisor: "_Supervisor", request: dict[str, Any], answer: Callable[
     except _StoppedError:
         answer(number, {"cancelled": True})
     except Exception as error:  # as above
+        if supervisor.stopped:  # whatever it is, it came of that
+            answer(number, {"cancelled": True})
+            return
         problem = getattr(error, "problem", None)
         if problem is not None:
             answer(number, {"input_error": problem, "path": str(error.path)})  # type: ignore[attr-defined]
@@ -109,7 +112,7 @@ class _Place:
 class _Supervisor:
     def __init__(self, contents: dict[str, Any]) -> None:
         self._contents = contents
-        self._stopped = False
+        self.stopped = False
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._places: dict[int, _Place] = {}
@@ -216,7 +219,7 @@ class _Supervisor:
                 raise
 
         reply = self._again(attempt)
-        if self._stopped:
+        if self.stopped:
             raise _StoppedError
         return reply
 
@@ -235,7 +238,7 @@ class _Supervisor:
     def stop(self) -> None:
         """Kill everything."""
         with self._lock:
-            self._stopped = True
+            self.stopped = True
             places, servers = list(self._places.values()), list(self._servers)
         self._gpus.close()
         for place in places:
@@ -259,7 +262,7 @@ class _Supervisor:
             try:
                 return action()
             except GoneError as error:
-                if self._stopped:
+                if self.stopped:
                     raise _StoppedError from None
                 if attempt == _ATTEMPTS:
                     raise RuntimeError(f"the sandbox has died {attempt} times: {error}") from None
@@ -293,7 +296,7 @@ class _Supervisor:
                 os.close(descriptor)
         with self._lock:
             place.nest, place.server = nest, server
-            if self._stopped:
+            if self.stopped:
                 nest.kill()
 
     def _close_nest(self, place: _Place) -> None:
@@ -344,7 +347,7 @@ class _Supervisor:
             own = str(self._uid)
             command = ["setpriv", "--reuid", own, "--regid", own, "--clear-groups", "--inh-caps=-all"]
             command += ["--bounding-set=-all", "--no-new-privs", "bwrap"]
-        if self._stopped:
+        if self.stopped:
             raise _StoppedError
         server = ForkServer(command, self._arguments, preload)
         with self._lock:
