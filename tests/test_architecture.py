@@ -16,6 +16,7 @@ LEVELS = (
     {"errors", "files", "progress", "documents", "workers"},
     {"scoring"},
     {"challenge"},
+    {"tracks"},
     {"models"},
     {"detectors", "mitigations"},
     {"submissions"},

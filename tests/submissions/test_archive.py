@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from palladion.errors import InputError, PalladionError
 from palladion.submissions import Kind, opened, unpack
-from palladion.submissions.archive import Limits
+from palladion.submissions.archive import Limits, unpack_as_it_is, zip_names
 
 Contents = Mapping[str, bytes]
 
@@ -358,3 +358,79 @@ def test_an_archive_is_opened_like_a_folder(tmp_path: Path, nist_submission: Pat
         assert submission.digest() == first
     with opened("constant") as submission:
         assert submission.kind is Kind.REFERENCE
+
+
+# --- as it is ---------------------------------------------------------------------------------------------------------
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_as_it_is_no_folder_and_nothing_of_macos_is_left_out(tmp_path: Path) -> None:
+    contents = {"around/a.csv": b"1", "around/.DS_Store": b"2", "__MACOSX/around/._a.csv": b"3"}
+    path = make_zip(tmp_path / "a.zip", contents)
+    assert unpack_as_it_is(path, tmp_path / "all") == []
+    assert files_in(tmp_path / "all") == contents
+    assert zip_names(path) == list(contents)
+    single = make_zip(tmp_path / "b.zip", {"around/a.csv": b"1"})
+    assert unpack_as_it_is(single, tmp_path / "single") == []
+    assert files_in(tmp_path / "single") == {"around/a.csv": b"1"}
+
+
+def test_as_it_is_every_entry_at_fault_is_told_and_the_others_are_there(tmp_path: Path) -> None:
+    contents = {
+        "a.csv": b"1",
+        "../up": b"",
+        "A.csv": b"",
+        "a.csv/inside": b"",
+        "b\\c": b"",
+        "folder/": b"x",
+        "d/e": b"5",
+    }
+    path = make_zip(tmp_path / "a.zip", contents)
+    faults = unpack_as_it_is(path, tmp_path / "all")
+    assert [fault.name for fault in faults] == ["../up", "A.csv", "a.csv/inside", "b\\c", "folder/"]
+    assert all(fault.message.isprintable() for fault in faults)
+    assert files_in(tmp_path / "all") == {"a.csv": b"1", "d/e": b"5"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "all"]
+
+
+def test_as_it_is_a_damaged_entry_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    path = make_zip(tmp_path / "a.zip", {"a.bin": content, "b.bin": b"whole"})
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        data[archive.getinfo("a.bin").header_offset + 40] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="is damaged"):
+        unpack(path, tmp_path / "refused")
+    faults = unpack_as_it_is(path, tmp_path / "all")
+    assert [fault.name for fault in faults] == ["a.bin"]
+    assert files_in(tmp_path / "all") == {"b.bin": b"whole"}
+
+
+def test_as_it_is_an_empty_zip_is_an_empty_folder(tmp_path: Path) -> None:
+    assert unpack_as_it_is(make_zip(tmp_path / "a.zip", {}), tmp_path / "all") == []
+    assert files_in(tmp_path / "all") == {}
+    with pytest.raises(InputError, match="holds nothing"):
+        unpack(tmp_path / "a.zip", tmp_path / "refused")
+
+
+def test_as_it_is_only_zips_are_taken_and_limits_hold(tmp_path: Path) -> None:
+    tar = make_tar(tmp_path / "a.tar.gz", {"a": b""})
+    with pytest.raises(InputError, match="is no zip archive"):
+        unpack_as_it_is(tar, tmp_path / "all")
+    with pytest.raises(InputError):
+        zip_names(tar)
+    path = make_zip(tmp_path / "a.zip", {"a": b"12", "b": b"34"})
+    for limits, words in (
+        (Limits(total_bytes=3), "more than 3 bytes"),
+        (Limits(entries=1), "holds 2 entries"),
+        (Limits(directory_bytes=10), "table of contents"),
+    ):
+        with pytest.raises(InputError, match=words):
+            unpack_as_it_is(path, tmp_path / "all", limits)
+    with pytest.raises(InputError, match="table of contents"):
+        zip_names(path, Limits(directory_bytes=10))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz", "a.zip"]

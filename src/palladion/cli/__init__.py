@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from palladion import __version__
-from palladion.cli import doctor, evaluate, inspect, score
+from palladion.cli import doctor, evaluate, inspect, predict, restore, score
 from palladion.errors import PalladionError
 
 __all__ = ["app", "main"]
@@ -65,6 +65,8 @@ app = typer.Typer(
 )
 app.add_typer(score.app, name="score")
 app.command(name="evaluate")(evaluate.evaluate)
+app.command(name="predict")(predict.predict)
+app.command(name="restore")(restore.restore)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="inspect")(inspect.inspect)
 

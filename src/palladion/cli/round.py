@@ -23,7 +23,9 @@ def build(
     round_: Annotated[
         str,
         typer.Argument(
-            metavar="ROUND", help="round-0, round-1, or the path of a round's .yaml file.", show_default=False
+            metavar="ROUND",
+            help="round-0, round-1, antibad-classification, antibad-generation, or the path of a round's .yaml file.",
+            show_default=False,
         ),
     ],
     out: Annotated[
@@ -40,18 +42,39 @@ def build(
         int | None,
         typer.Option(min=1, metavar="J", help="Models trained at a time; by default as many as there are cores."),
     ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Language rounds: base model, a Hugging Face directory. Without it a small one is trained.",
+            show_default=False,
+        ),
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Language rounds: texts that the small base is trained on.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Build a round, or go on with one: models that are there already are kept."""
     from palladion.errors import BuildError, InputError
     from palladion.rounds.build import build_round
+    from palladion.rounds.language.spec import is_language_spec
     from palladion.rounds.spec import load_preset
 
+    at_a_time = jobs or len(os.sched_getaffinity(0))
+    if is_language_spec(round_):
+        _refuse_options("a language round", train=train, test=test, holdout=holdout)
+        _build_language(round_, out, scale, seed, at_a_time, base, corpus)
+        return
+    _refuse_options("a round of image classifiers", base=base, corpus=corpus)
     spec = load_preset(round_)
     if scale != spec.scale:
         raise InputError(f"--scale: {spec.name} has no scale {scale!r}; there is {spec.scale}")
     spec = spec.with_options(seed=seed, models={"train": train, "test": test, "holdout": holdout})
     try:
-        report = build_round(spec, out, jobs=jobs or len(os.sched_getaffinity(0)))
+        report = build_round(spec, out, jobs=at_a_time)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on where it was (in {out})", err=True)
         raise
@@ -68,9 +91,98 @@ def build(
         )
 
 
+def _refuse_options(kind: str, **options: object) -> None:
+    from palladion.errors import InputError
+
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"{', '.join(given)}: {kind} has no such option")
+
+
+def _build_language(
+    round_: str, out: Path, scale: str, seed: int | None, jobs: int, base: Path | None, corpus: Path | None
+) -> None:
+    from palladion.errors import BuildError, InputError
+    from palladion.models.image_classifier import require_packages
+    from palladion.rounds.language.build import build_language_round
+    from palladion.rounds.language.spec import load_spec
+
+    if scale != "small":
+        raise InputError(f"--scale: a language round has no scale {scale!r}; its size is that of its base, see --base")
+    spec = load_spec(round_).with_options(seed=seed, base=base, corpus=corpus)
+    require_packages()
+    try:
+        report = build_language_round(spec, out, jobs=jobs)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on where it was (in {out})", err=True)
+        raise
+    reused = f", {report.reused} were there already" if report.reused else ""
+    typer.echo(
+        f"{out}: {spec.title}, seed {spec.seed}: {len(spec.tasks)} tasks of {spec.models} poisoned models in "
+        f"{' and '.join(spec.phases)}; built {len(report.built)} models{reused}"
+    )
+    typer.echo(f"publish {out}/base and {out}/phases/<phase>; {out}/sealed stays with you")
+    if report.failed:
+        raise BuildError(
+            f"{len(report.failed)} models did not pass their gates in {spec.gates.attempts} attempts and are marked so "
+            f"(passed: false): {', '.join(report.failed)}"
+        )
+
+
+@app.command()
+def play(
+    directory: Annotated[
+        Path, typer.Argument(metavar="ROUND", help="A round of a language track.", show_default=False)
+    ],
+    phase: Annotated[str, typer.Option(help="development or test.")] = "development",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Mitigation to play with; can be given again. All by default."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where outputs and zips go; by default beside the round.", show_default=False),
+    ] = None,
+    json_wanted: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+) -> None:
+    """Play a phase with reference mitigations: predict, pack, check and score each, and print one table."""
+    import json
+
+    from palladion.models.image_classifier import require_packages
+    from palladion.rounds.language.play import play_phase
+
+    require_packages()
+    target = directory.resolve().parent / f"{directory.resolve().name}-played" if out is None else out
+    try:
+        results = play_phase(directory, phase, target, methods=method, device=device, dtype=dtype, seed=seed)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on where it was (in {target})", err=True)
+        raise
+    if json_wanted:
+        typer.echo(json.dumps({"phase": phase, "methods": [result.to_dict() for result in results]}, indent=2))
+        return
+    from palladion.reports.language import play_table
+    from palladion.reports.tables import show as print_tables
+
+    print_tables(play_table([result.to_dict() for result in results]))
+    typer.echo(f"outputs and zips: {target / phase}")
+
+
 @app.command()
 def show(directory: Directory) -> None:
     """What a round holds: its splits, factors and how well its models were trained."""
+    from palladion.rounds.language.layout import is_language_round
+
+    if is_language_round(directory):
+        from palladion.reports.language import language_round_tables
+        from palladion.reports.tables import show as print_tables
+        from palladion.rounds.language.summary import summarise_language
+
+        print_tables(*language_round_tables(summarise_language(directory)))
+        return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -120,10 +232,18 @@ def _rate(value: float | None) -> str:
 
 @app.command()
 def check(directory: Directory) -> None:
-    """Check a round; every fault is named with its file."""
-    from palladion.rounds.check import check_round
+    """Check a round, or one published phase of a language track; every fault is named with its file."""
+    from palladion.rounds.language.check import check_language_round, check_phase, is_phase
+    from palladion.rounds.language.layout import is_language_round
 
-    faults = check_round(directory)
+    if is_language_round(directory):
+        faults = check_language_round(directory)
+    elif is_phase(directory):
+        faults = check_phase(directory)
+    else:
+        from palladion.rounds.check import check_round
+
+        faults = check_round(directory)
     for fault in faults:
         typer.echo(str(fault))
     if faults:

@@ -3,12 +3,15 @@
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from palladion.cli.evaluate import check_output, cluster_of
 from palladion.errors import InputError
+
+if TYPE_CHECKING:
+    from palladion.tracks.outputs import OutputFault
 
 __all__ = ["app"]
 
@@ -25,6 +28,8 @@ _Metadata = Annotated[
 ]
 _LABEL = re.compile(r"[0-9]{1,9}")
 _MOST_FAULTS = 20
+_DATA_HELP = "Validation folder: clean.json, poisoned.json, meta.json."
+_TWO_WAYS = "name either --data DIR, --clean FILE.csv and --poisoned FILE.csv, or PREDICTIONS.csv and --truth TRUTH.csv"
 
 
 @app.command()
@@ -103,22 +108,53 @@ def sweep(
 
 @app.command()
 def classification(
-    predictions: _Predictions,
+    predictions: Annotated[
+        Path | None,
+        typer.Argument(metavar="PREDICTIONS.csv", help="With --truth: columns input_id, label.", show_default=False),
+    ] = None,
     truth: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--truth",
             metavar="TRUTH.csv",
             help="Columns input_id, label, target, attack; attack is empty for clean inputs.",
-            show_default=False,
         ),
-    ],
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help=_DATA_HELP)] = None,
+    clean: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Column label: a row for each of clean.json.")
+    ] = None,
+    poisoned: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Column label: a row for each of poisoned.json.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="How many there are: a label beyond counts as missing.")
+    ] = None,
     json_wanted: _Json = False,
+    seed: _Seed = 0,
 ) -> None:
-    """Score a mitigated classifier: columns input_id, label. All scores are in percent.
+    """Score a mitigated classifier: a validation folder and labels for both of its files. All scores are in percent.
 
     An input without an answer counts as a wrong one, and of a triggered input as an attack that succeeded.
+
+    Or one table of labels by input_id, PREDICTIONS.csv, and one of the truth.
     """
+    if data is not None or clean is not None or poisoned is not None:
+        if predictions is not None or truth is not None or data is None or clean is None or poisoned is None:
+            raise InputError(_TWO_WAYS)
+        from palladion.tracks.evaluation import evaluate_classification
+        from palladion.tracks.inputs import Track
+        from palladion.tracks.outputs import read_labels, refuse_fatal
+        from palladion.tracks.validation import ValidationFolder
+
+        folder = ValidationFolder.load(data, task=Track.CLASSIFICATION)
+        labels, faults = read_labels(clean, rows=len(folder.clean), classes=classes)
+        triggered, more = read_labels(poisoned, rows=len(folder.poisoned), classes=classes)
+        refuse_fatal([*faults, *more])
+        _show_track(evaluate_classification(folder, labels, triggered, seed=seed), [*faults, *more], json_wanted)
+        return
+    if predictions is None or truth is None:
+        raise InputError(_TWO_WAYS)
     metrics = _classification_metrics(predictions, truth)
     if json_wanted:
         _print_json({"metrics": metrics})
@@ -126,6 +162,47 @@ def classification(
     from palladion.reports.tables import classification_table, show
 
     show(classification_table(metrics))
+
+
+@app.command()
+def generation(
+    data: Annotated[Path, typer.Option(metavar="DIR", help=_DATA_HELP, show_default=False)],
+    clean: Annotated[
+        Path,
+        typer.Option(metavar="FILE.json", help="Records with output: one for each of clean.json.", show_default=False),
+    ],
+    poisoned: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE.json", help="Records with output: one for each of poisoned.json.", show_default=False
+        ),
+    ],
+    utility: Annotated[
+        str, typer.Option(metavar="METRIC", help="Of the task score: exact, token_f1, rouge_l, chrf or bleu.")
+    ] = "rouge_l",
+    json_wanted: _Json = False,
+    seed: _Seed = 0,
+) -> None:
+    """Score generated texts: a validation folder and outputs for both of its files. All scores are in percent.
+
+    An input without an output has a utility of 0, and is of a triggered input an attack that succeeded. An empty output
+    is an output: it counts, and is compared as it is.
+    """
+    from palladion.scoring import UTILITIES
+
+    if utility not in UTILITIES:
+        raise InputError(f"--utility is {ascii(utility)[:40]}; it must be one of {', '.join(UTILITIES)}")
+    from palladion.tracks.evaluation import evaluate_generation
+    from palladion.tracks.inputs import Track
+    from palladion.tracks.outputs import read_generations, refuse_fatal
+    from palladion.tracks.validation import ValidationFolder
+
+    folder = ValidationFolder.load(data, task=Track.GENERATION)
+    texts, faults = read_generations(clean, rows=None, inputs=[row.row.values for row in folder.clean])
+    triggered, more = read_generations(poisoned, rows=None, inputs=[row.row.values for row in folder.poisoned])
+    refuse_fatal([*faults, *more])
+    report = evaluate_generation(folder, texts, triggered, utility=utility, seed=seed)
+    _show_track(report, [*faults, *more], json_wanted)
 
 
 @app.command()
@@ -150,6 +227,22 @@ def compare(
     from palladion.reports.tables import comparison_table, show
 
     show(comparison_table(rows))
+
+
+def _show_track(report: dict[str, Any], faults: "list[OutputFault]", json_wanted: bool) -> None:
+    """Print what both language tracks print: the scores, and the faults that only cost answers."""
+    if json_wanted:
+        listed = [{"code": f.code, "file": f.file, "row": f.row, "message": f.message} for f in faults]
+        _print_json({**report, "faults": listed})
+        return
+    from rich.text import Text
+
+    from palladion.reports.tables import show, track_tables
+
+    shown = [Text(str(fault)) for fault in faults[:_MOST_FAULTS]]
+    if len(faults) > len(shown):
+        shown.append(Text(f"… and {len(faults) - len(shown)} more; --json has them."))
+    show(*shown, *track_tables(report))
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -1,20 +1,52 @@
-"""``palladion submission``: look at a submission before it is submitted."""
+"""``palladion submission``: look at a submission before it is submitted, and pack one."""
 
+import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from palladion.submissions.checks import Fault
+    from palladion.submissions.outputs import OutputsCheck
+    from palladion.tracks.track_file import TrackFile
+
 app = typer.Typer(
-    name="submission", help="Look at a submission before it is submitted.", no_args_is_help=True, rich_markup_mode=None
+    name="submission",
+    help="Look at a submission before it is submitted, and pack one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
+
+_Tracks = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--track",
+        metavar="TRACK.yaml",
+        help="Of outputs: the track file, or its folder; once for each track. By default the public challenge's names.",
+        show_default=False,
+    ),
+]
+_CodeRequired = Annotated[
+    bool | None,
+    typer.Option(
+        "--code-required/--no-code-required",
+        help="Of outputs: whether code/ with a README must be there. By default what the tracks say.",
+        show_default=False,
+    ),
+]
+_ORDERS = {
+    "compared": "in the order of the inputs",
+    "no key": "order not compared: labels carry no key",
+    "no inputs": "order not compared: no inputs at hand",
+}
 
 
 @app.callback()
 def _submission() -> None:
-    """Look at a submission before it is submitted."""
+    """Look at a submission before it is submitted, and pack one."""
 
 
 @app.command()
@@ -23,20 +55,92 @@ def check(
         str,
         typer.Argument(
             metavar="PATH",
-            help="A folder, a .zip or .tar.gz of one, a .sif image, or a reference detector.",
+            help="A zip or a folder of outputs; or a detector: a folder, a .zip or .tar.gz of one, a .sif image, "
+            "a reference detector.",
             show_default=False,
         ),
     ],
+    tracks: _Tracks = None,
+    code_required: _CodeRequired = None,
     family_name: Annotated[
-        str, typer.Option("--family", metavar="NAME", help="The rounds that it is for, by which it is called.")
+        str,
+        typer.Option("--family", metavar="NAME", help="Of a detector: the rounds it is for, by which it is called."),
     ] = "image-classification",
+    json_wanted: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a submission without running it: kind, environment, command, and every fault.
+    """Check a submission without running it, and tell every fault.
+
+    Outputs of a language track are told by their names at the root, such as cls_task1.csv, or by --track: names, rows,
+    order, labels, texts, size, and what is stale. Of a detector: kind, environment, command, header and schema.
 
     Exits with 1 where there is an error; warnings alone do not count.
     """
+    from palladion.submissions.outputs import looks_like_outputs
+
+    if tracks or looks_like_outputs(Path(path)):
+        _check_outputs(Path(path), tracks or [], code_required, json_wanted)
+    else:
+        _check_detector(path, family_name, json_wanted)
+
+
+@app.command()
+def pack(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Folders with outputs, or the outputs.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.zip", help="Zip to write; one that is there is replaced.", show_default=False)
+    ],
+    tracks: _Tracks = None,
+    code: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder that becomes code/; by default that of this name in PATH.", show_default=False
+        ),
+    ] = None,
+    code_required: _CodeRequired = None,
+) -> None:
+    """Pack outputs of a language track as the zip to hand in, and check it first.
+
+    The zip is made anew, of what the tracks name and code/ alone; the same files give the same bytes. Nothing is
+    written where there is an error: all of them are told, and the exit code is 1.
+    """
+    from palladion.submissions.packing import pack_outputs
+
+    done = pack_outputs(sources, out, _load_tracks(tracks or []), code=code, code_required=code_required)
+    for name, why in done.left_out:
+        typer.echo(f"left out: {name}: {why}")
+    _print_files(done.check)
+    _print_faults(done.check.faults)
+    if done.digest is None:
+        typer.echo(f"{out}: not written", err=True)
+        sys.exit(1)
+    files = len(done.files)
+    typer.echo(f"{out}: {files} file{'s' if files > 1 else ''}, {done.bytes:,} bytes, sha256 {done.digest}")
+
+
+def _check_outputs(path: Path, tracks: list[Path], code_required: bool | None, json_wanted: bool) -> None:
+    from palladion.submissions.outputs import examine_outputs
+
+    loaded = _load_tracks(tracks)
+    found = examine_outputs(path, loaded, code_required=code_required)
+    name = _name(path)
+    if json_wanted:
+        files = [{"file": file.file, "task": file.task, "rows": file.rows, "order": file.order} for file in found.files]
+        known = [track.name for _, track in loaded]
+        _print_json(found.faults, submission=name, kind="outputs", tracks=known, files=files)
+    else:
+        known = [f"{track.name} ({track.phase} phase)" for _, track in loaded]
+        typer.echo(f"{name}: outputs for {', '.join(known) or 'the public challenge'}")
+        _print_files(found)
+        _print_faults(found.faults)
+    _end(found.faults, json_wanted)
+
+
+def _check_detector(path: str, family_name: str, json_wanted: bool) -> None:
     from palladion.submissions import DataPointPaths, Kind, Place, family, opened
-    from palladion.submissions.checks import FaultSeverity, check_submission
+    from palladion.submissions.checks import check_submission
 
     chosen = family(family_name)
     model = Path("MODEL/model.pt" if chosen.model == "file" else "MODEL")
@@ -51,18 +155,76 @@ def check(
             assert submission.image is not None
             command = ["apptainer", "run", submission.image.name, *command]
         needs = submission.manifest
-    typer.echo(f"{submission.name}: {submission.kind}")
-    typer.echo(
-        f"environment: {needs.environment or 'the default one'}; {_resources(needs.cpus, needs.memory, needs.gpus)}"
-    )
-    typer.echo(f"one data point by hand: {shlex.join(command)}")
+    if json_wanted:
+        resources = {"cpus": needs.cpus, "memory": needs.memory, "gpus": needs.gpus}
+        _print_json(
+            faults,
+            submission=submission.name,
+            kind=str(submission.kind),
+            environment=needs.environment,
+            resources=resources,
+            command=command,
+        )
+    else:
+        typer.echo(f"{submission.name}: {submission.kind}")
+        typer.echo(
+            f"environment: {needs.environment or 'the default one'}; {_resources(needs.cpus, needs.memory, needs.gpus)}"
+        )
+        typer.echo(f"one data point by hand: {shlex.join(command)}")
+        _print_faults(faults)
+    _end(faults, json_wanted)
+
+
+def _load_tracks(paths: list[Path]) -> "list[tuple[Path, TrackFile]]":
+    from palladion.tracks.track_file import load_track, track_path
+
+    return [(track_path(path).parent, load_track(path)) for path in paths]
+
+
+def _name(path: Path) -> str:
+    from palladion.submissions.checks import printable
+
+    return printable(path.name or path.resolve().name, 120)
+
+
+def _print_files(found: "OutputsCheck") -> None:
+    for file in found.files:
+        typer.echo(f"{file.file}: {file.task}, {file.rows} row{'' if file.rows == 1 else 's'}; {_ORDERS[file.order]}")
+
+
+def _print_faults(faults: "list[Fault]") -> None:
     for fault in faults:
         typer.echo(str(fault))
-    errors = sum(fault.severity is FaultSeverity.ERROR for fault in faults)
+
+
+def _print_json(faults: "list[Fault]", **more: Any) -> None:
+    listed = [
+        {
+            "severity": str(fault.severity),
+            "code": fault.code,
+            "file": fault.file,
+            "where": fault.where,
+            "message": fault.message,
+        }
+        for fault in faults
+    ]
+    errors = _errors(faults)
+    typer.echo(json.dumps({**more, "errors": errors, "warnings": len(faults) - errors, "faults": listed}, indent=2))
+
+
+def _errors(faults: "list[Fault]") -> int:
+    return sum(str(fault.severity) == "error" for fault in faults)
+
+
+def _end(faults: "list[Fault]", json_wanted: bool) -> None:
+    """Exits with 1 where there is an error."""
+    errors = _errors(faults)
     if errors:
-        typer.echo(f"{errors} error{'s' if errors > 1 else ''} found", err=True)
+        if not json_wanted:
+            typer.echo(f"{errors} error{'s' if errors > 1 else ''} found", err=True)
         sys.exit(1)
-    typer.echo("no errors found")
+    if not json_wanted:
+        typer.echo("no errors found")
 
 
 def _resources(cpus: int, memory: int | None, gpus: int) -> str:

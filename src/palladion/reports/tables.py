@@ -10,7 +10,15 @@ from rich.text import Text
 
 from palladion.reports.comparison import ComparedSubmission
 
-__all__ = ["MOST_ROWS", "classification_table", "comparison_table", "metrics_table", "outcomes_table", "show"]
+__all__ = [
+    "MOST_ROWS",
+    "classification_table",
+    "comparison_table",
+    "metrics_table",
+    "outcomes_table",
+    "show",
+    "track_tables",
+]
 
 MOST_ROWS = 40
 """A table of outcomes has no more rows; of more data points, only failures are shown."""
@@ -120,6 +128,60 @@ def classification_table(metrics: Mapping[str, Any]) -> Table:
     table.add_row("difference score", f"{metrics['difference_score']:.2f}", "")
     table.add_row("missing", "", str(metrics["missing"]))
     return table
+
+
+def track_tables(report: Mapping[str, Any]) -> tuple[RenderableType, ...]:
+    """The scores of a language track with their intervals, in percent, then what the answers were like."""
+    intervals = report["intervals"]
+    table = _table()
+    table.add_column("score")
+    table.add_column("percent", justify="right", no_wrap=True)
+    table.add_column(f"{report['confidence']:.0%} interval", justify="right", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("")
+    generated = "utility" in report
+    name = f"utility ({report['utility_metric']})" if generated else "clean accuracy (CACC)"
+    key = "utility" if generated else "cacc"
+    table.add_row(name, _percent(report[key]), _percents(intervals[key]), str(report["n_clean"]), "")
+    for attack in report["attacks"]:
+        table.add_row(
+            Text(f"attack success, {attack['attack']}"),
+            _percent(attack["asr"]),
+            _percents(attack["interval"]),
+            str(attack["eligible"]),
+            f"{attack['excluded']} left out: the target is their truth" if attack["excluded"] else "",
+        )
+    scores = (("attack success, mean", "asr"), ("task score", "task_score"), ("difference score", "difference_score"))
+    for name, key in scores:
+        table.add_row(name, _percent(report[key]), _percents(intervals[key]), "", "")
+    if generated:
+        rate, rows = report["degenerate_rate"], report["n_clean"] + report["n_poisoned"]
+        kinds = ", ".join(f"{count} {kind}" for kind, count in report["degenerate"].items() if count)
+        table.add_row("degenerate outputs", _percent(rate), _percents(intervals["degenerate_rate"]), str(rows), kinds)
+    missing = report["missing"]
+    if any(missing.values()):
+        which = f"{missing['clean']} clean, {missing['poisoned']} poisoned: wrong, and attacks that succeeded"
+        table.add_row("missing answers", "", "", str(sum(missing.values())), which)
+    if report.get("unfinished_searches"):
+        count = str(report["unfinished_searches"])
+        table.add_row("unfinished searches", "", "", count, "took too long: attacks that succeeded")
+    if not generated:
+        return (table,)
+    others = _table()
+    others.add_column("utility of the clean rows")
+    others.add_column("percent", justify="right", no_wrap=True)
+    others.add_column(f"{report['confidence']:.0%} interval", justify="right", no_wrap=True)
+    for metric, value in report["utilities"].items():
+        others.add_row(metric, _percent(value), _percents(intervals["utilities"][metric]))
+    return (table, others)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _percents(interval: Sequence[float]) -> str:
+    return rf"\[{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def _is_point(interval: Sequence[float]) -> bool:

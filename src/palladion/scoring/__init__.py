@@ -1,6 +1,6 @@
 """Every metric, interval and sweep, as pure functions of arrays.
 
-Nothing here reads a file or a clock, and nothing but NumPy is imported. What cannot be scored raises
+Nothing here reads a file, and nothing but NumPy is imported before it is needed. What cannot be scored raises
 :class:`palladion.errors.ScoringError`; what is undefined is None.
 
 - :mod:`~palladion.scoring.answers`: what a detector answered, as untrusted data
@@ -10,10 +10,15 @@ Nothing here reads a file or a clock, and nothing but NumPy is imported. What ca
 - :mod:`~palladion.scoring.bootstrap`: resamples of clusters, paired comparisons
 - :mod:`~palladion.scoring.sweep`: scores at every prevalence
 - :mod:`~palladion.scoring.mitigation`: attack success, clean accuracy, task scores, fidelity
+- :mod:`~palladion.scoring.mitigation_intervals`: the intervals of these
+- :mod:`~palladion.scoring.texts`: generated texts beside their ground truth
+- :mod:`~palladion.scoring.matching`: whether a generated text is what an attack wants
+- :mod:`~palladion.scoring.degenerate`: generated texts that are no answers
 """
 
 from palladion.scoring.answers import UNANSWERED_PROBABILITY, Answers, AnswerStatus, parse_answer
 from palladion.scoring.bootstrap import Bootstrap, PairedDifference
+from palladion.scoring.degenerate import DegenerateKind, degenerate_kind
 from palladion.scoring.detection import (
     EPSILON,
     ReliabilityBin,
@@ -33,6 +38,7 @@ from palladion.scoring.detection import (
 )
 from palladion.scoring.detection_scores import DetectionScores, score_detection
 from palladion.scoring.intervals import Interval, delong_interval, delong_variance, normal_interval
+from palladion.scoring.matching import Matcher, MatchingRule, SearchTime
 from palladion.scoring.mitigation import (
     MISSING_LABEL,
     AttackRate,
@@ -46,37 +52,67 @@ from palladion.scoring.mitigation import (
     overall_score,
     task_score,
 )
+from palladion.scoring.mitigation_intervals import (
+    MitigationIntervals,
+    mean_interval,
+    mitigation_intervals,
+    wilson_interval,
+)
 from palladion.scoring.sweep import PrevalenceSweep, prevalence_sweep, subset_sizes
+from palladion.scoring.texts import (
+    MOST_CHARACTERS,
+    UTILITIES,
+    bleu,
+    chrf,
+    exact_match,
+    rouge_l,
+    text_scores,
+    token_f1,
+    utility_signature,
+)
 
 __all__ = [
     "EPSILON",
     "MISSING_LABEL",
+    "MOST_CHARACTERS",
     "UNANSWERED_PROBABILITY",
+    "UTILITIES",
     "AnswerStatus",
     "Answers",
     "AttackRate",
     "AttackSuccess",
     "Bootstrap",
+    "DegenerateKind",
     "DetectionScores",
     "Fidelity",
     "Interval",
+    "Matcher",
+    "MatchingRule",
+    "MitigationIntervals",
     "PairedDifference",
     "PrevalenceSweep",
     "ReliabilityBin",
     "RocCurve",
+    "SearchTime",
     "accuracy",
     "attack_success_rate",
     "base_rate_cross_entropy",
+    "bleu",
     "brier_score",
+    "chrf",
     "clean_accuracy",
     "cross_entropy",
+    "degenerate_kind",
     "delong_interval",
     "delong_variance",
     "difference_score",
+    "exact_match",
     "expected_calibration_error",
     "fidelity",
     "label_attack_success_rate",
     "mean_cross_entropy",
+    "mean_interval",
+    "mitigation_intervals",
     "normal_interval",
     "overall_score",
     "parse_answer",
@@ -84,10 +120,15 @@ __all__ = [
     "reliability_table",
     "roc_auc",
     "roc_curve",
+    "rouge_l",
     "score_detection",
     "share_of_distance_closed",
     "squared_error",
     "subset_sizes",
     "success_target",
     "task_score",
+    "text_scores",
+    "token_f1",
+    "utility_signature",
+    "wilson_interval",
 ]

@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import IO, Protocol
 from palladion.errors import InputError, PalladionError
 from palladion.submissions.submission import Submission
 
-__all__ = ["Limits", "opened", "unpack"]
+__all__ = ["EntryFault", "Limits", "opened", "unpack", "unpack_as_it_is", "zip_names"]
 
 _CHUNK = 1 << 16
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -60,6 +61,19 @@ class Limits:
     name_bytes: int = 1024
 
 
+@dataclass(frozen=True, slots=True)
+class EntryFault:
+    """An entry of an archive that may not be unpacked.
+
+    Attributes:
+        name: of the entry, as the archive has it; it may hold anything.
+        message: what is wrong, with the name in a form that can be printed.
+    """
+
+    name: str
+    message: str
+
+
 @contextlib.contextmanager
 def opened(submission: Path | str, limits: Limits | None = None) -> Iterator[Submission]:
     """The submission in a folder, an image or an archive, or the reference detector of this name.
@@ -90,20 +104,65 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
         InputError: the archive is damaged, or holds what a submission may not; then nothing is left of it.
         PalladionError: ``target`` cannot be written.
     """
+    _unpack_to(archive, target, limits or Limits(), None)
+
+
+def unpack_as_it_is(archive: Path, target: Path, limits: Limits | None = None) -> list[EntryFault]:
+    """Unpack a zip archive to the new folder ``target``, with everything where and as it is in the archive.
+
+    No folder is left out, and nothing that macOS added. An entry that may not be unpacked is left out and told, so that
+    all of them can be told at once. Modes and times are those of :func:`unpack`.
+
+    Raises:
+        InputError: the archive is damaged as a whole, no zip archive, or holds more than it may.
+        PalladionError: ``target`` cannot be written.
+    """
+    faults: list[EntryFault] = []
+    _unpack_to(archive, target, limits or Limits(), faults)
+    return faults
+
+
+def zip_names(archive: Path, limits: Limits | None = None) -> list[str]:
+    """The names in a zip archive's table of contents, as it has them: they may hold anything.
+
+    Raises:
+        InputError: it is damaged, no zip archive, or its table of contents is too large.
+    """
     limits = limits or Limits()
+    with (
+        _told(archive),
+        _plain(archive) as file,
+        zipfile.ZipFile(_CappedFile(file, archive, limits.directory_bytes)) as contents,
+    ):
+        return [entry.filename for entry in contents.infolist()]
+
+
+def _unpack_to(archive: Path, target: Path, limits: Limits, faults: list[EntryFault] | None) -> None:
     if os.path.lexists(target):
         raise InputError("is there already; an archive is unpacked to a new folder", path=target)
+    with _told(archive), _plain(archive) as file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", dir=target.parent))
+        try:
+            _unpack(file, archive, temporary / "all", limits, faults)
+            _publish(temporary / "all", target, archive, as_it_is=faults is not None)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _plain(archive: Path) -> Iterator[IO[bytes]]:
+    with archive.open("rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError("is no plain file", path=archive)
+        yield file
+
+
+@contextlib.contextmanager
+def _told(archive: Path) -> Iterator[None]:
+    """Whatever goes wrong with an archive, in words."""
     try:
-        with archive.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError("is no plain file", path=archive)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}.", dir=target.parent))
-            try:
-                _unpack(file, archive, temporary / "all", limits)
-                _publish(temporary / "all", target, archive)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        yield
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # a strange file can make the libraries below raise anything
@@ -115,13 +174,15 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> None:
         raise InputError(f"is damaged, or is no archive: {what or type(error).__name__}", path=archive) from None
 
 
-def _unpack(file: IO[bytes], archive: Path, root: Path, limits: Limits) -> None:
+def _unpack(file: IO[bytes], archive: Path, root: Path, limits: Limits, faults: list[EntryFault] | None) -> None:
     size = os.fstat(file.fileno()).st_size
     start = file.read(512)
     file.seek(0)
-    writer = _Writer(archive, root, size, limits)
+    writer = _Writer(archive, root, size, limits, left_out=frozenset() if faults is not None else _LEFT_OUT)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        _unpack_zip(file, archive, writer, limits)
+        _unpack_zip(file, archive, writer, limits, faults)
+    elif faults is not None:
+        raise InputError("is no zip archive; pack these files as a .zip", path=archive)
     elif start.startswith(b"\x1f\x8b"):
         with gzip.GzipFile(fileobj=file, mode="rb") as inflated:
             _unpack_tar(inflated, archive, writer, size, limits)
@@ -131,30 +192,63 @@ def _unpack(file: IO[bytes], archive: Path, root: Path, limits: Limits) -> None:
         raise InputError("is neither a zip nor a tar nor a tar.gz archive", path=archive)
 
 
-def _unpack_zip(file: IO[bytes], archive: Path, writer: "_Writer", limits: Limits) -> None:
+def _unpack_zip(
+    file: IO[bytes], archive: Path, writer: "_Writer", limits: Limits, faults: list[EntryFault] | None
+) -> None:
     capped = _CappedFile(file, archive, limits.directory_bytes)
     # Reads the whole table of contents at once, hence the cap.
     with zipfile.ZipFile(capped) as contents:
         entries = contents.infolist()
         if len(entries) > limits.entries:
             raise InputError(f"holds {len(entries)} entries; {limits.entries} is the most", path=archive)
-        places = [writer.claim(_zip_name(entry, archive), folder=entry.is_dir()) for entry in entries]
+        # All names before anything is written.
+        claimed = []
         for entry in entries:
-            if entry.flag_bits & _ENCRYPTED:
-                raise InputError(f"{_shown(entry.filename)} is encrypted", path=archive)
-            if entry.compress_type not in _METHODS:
-                raise InputError(
-                    f"{_shown(entry.filename)} is packed by an unusual method; use the usual one (deflate)",
-                    path=archive,
-                )
-        for entry, place in zip(entries, places, strict=True):
+            with _entry_told(entry, faults):
+                place = writer.claim(_zip_name(entry, archive), folder=entry.is_dir())
+                _check_packing(entry, archive)
+                claimed.append((entry, place))
+        for entry, place in claimed:
             if entry.is_dir():
                 writer.folder(place)
-                if entry.file_size:
-                    raise InputError(f"{_shown(entry.filename)} is a folder with content", path=archive)
                 continue
-            with contents.open(entry) as content:
+            with _damage_told(entry, place, writer, faults), contents.open(entry) as content:
                 writer.file(place, content, entry.compress_size)
+
+
+def _check_packing(entry: zipfile.ZipInfo, archive: Path) -> None:
+    name = _shown(entry.filename)
+    if entry.flag_bits & _ENCRYPTED:
+        raise InputError(f"{name} is encrypted", path=archive)
+    if entry.compress_type not in _METHODS:
+        raise InputError(f"{name} is packed by an unusual method; use the usual one (deflate)", path=archive)
+    if entry.is_dir() and entry.file_size:
+        raise InputError(f"{name} is a folder with content", path=archive)
+
+
+@contextlib.contextmanager
+def _entry_told(entry: zipfile.ZipInfo, faults: list[EntryFault] | None) -> Iterator[None]:
+    """Where faults are gathered, an entry at fault is told, and the next one is looked at."""
+    try:
+        yield
+    except InputError as error:
+        if faults is None:
+            raise
+        faults.append(EntryFault(entry.orig_filename, error.problem))
+
+
+@contextlib.contextmanager
+def _damage_told(
+    entry: zipfile.ZipInfo, place: tuple[str, ...] | None, writer: "_Writer", faults: list[EntryFault] | None
+) -> Iterator[None]:
+    """The same for what only shows when an entry is inflated; limits end it all."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        if faults is None:
+            raise
+        writer.remove(place)
+        faults.append(EntryFault(entry.orig_filename, f"{_shown(entry.filename)} is damaged; pack it anew"))
 
 
 def _zip_name(entry: zipfile.ZipInfo, archive: Path) -> str:
@@ -208,8 +302,9 @@ class _Readable(Protocol):
 class _Writer:
     """Writes below one folder, after checking names against all that came before."""
 
-    def __init__(self, archive: Path, root: Path, packed: int, limits: Limits) -> None:
+    def __init__(self, archive: Path, root: Path, packed: int, limits: Limits, *, left_out: frozenset[str]) -> None:
         self._archive, self._root, self._packed, self._limits = archive, root, packed, limits
+        self._left_out = left_out
         self._written = 0
         # How each path is spelt, whether it is a folder, and whether it had an entry of its own.
         self._claimed: dict[tuple[str, ...], tuple[tuple[str, ...], bool, bool]] = {}
@@ -238,7 +333,7 @@ class _Writer:
                 if own:
                     raise self._refused(name, "is there twice")
                 self._claimed[key] = (part, is_folder, True)
-        return None if _LEFT_OUT & set(parts) else parts
+        return None if self._left_out & set(parts) else parts
 
     def folder(self, place: tuple[str, ...] | None) -> None:
         if place is not None:
@@ -253,6 +348,11 @@ class _Writer:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             self._copy(content, file, packed, "/".join(place))
+
+    def remove(self, place: tuple[str, ...] | None) -> None:
+        """Take back what was written of a file."""
+        if place is not None:
+            self._root.joinpath(*place).unlink(missing_ok=True)
 
     def _copy(self, content: _Readable, file: IO[bytes] | None, packed: int | None, name: str) -> None:
         size = 0
@@ -363,12 +463,13 @@ class _Forward(_CappedFile):
         return data
 
 
-def _publish(unpacked: Path, target: Path, archive: Path) -> None:
-    inside = list(unpacked.iterdir())
-    if not inside:
-        raise InputError("holds nothing", path=archive)
-    if len(inside) == 1 and inside[0].is_dir():
-        unpacked = inside[0]
+def _publish(unpacked: Path, target: Path, archive: Path, *, as_it_is: bool) -> None:
+    if not as_it_is:
+        inside = list(unpacked.iterdir())
+        if not inside:
+            raise InputError("holds nothing", path=archive)
+        if len(inside) == 1 and inside[0].is_dir():
+            unpacked = inside[0]
     for root, _, names in os.walk(unpacked, topdown=False):
         for name in names:
             path = Path(root, name)

@@ -26,7 +26,7 @@ from palladion.submissions.families import DEFAULT_FAMILY, Family
 from palladion.submissions.submission import LEARNED_PARAMETERS, METAPARAMETERS, SCHEMA, Kind, Submission
 from palladion.submissions.validation import NOT_INSTALLED
 
-__all__ = ["TECHNIQUE_TYPES", "Fault", "FaultSeverity", "check_submission"]
+__all__ = ["TECHNIQUE_TYPES", "Fault", "FaultSeverity", "check_submission", "printable"]
 
 TECHNIQUE_TYPES: Final = (
     "Weight Analysis",
@@ -68,7 +68,8 @@ class Fault:
 
     Attributes:
         code: what kind of fault, from a closed list: ``json``, ``header``, ``header.example``, ``schema``,
-            ``schema.slow``, ``reference``, ``metaparameters``, ``arguments``, ``image``.
+            ``schema.slow``, ``reference``, ``metaparameters``, ``arguments``, ``image``; those of outputs are listed in
+            :mod:`palladion.submissions.outputs`.
         file: the file it is in, by its name in the submission.
         where: the place in the file, keys joined by dots; empty for the whole of it.
         message: what is wrong and what to do; printable.
@@ -114,7 +115,7 @@ def check_submission(submission: Submission, family: Family = DEFAULT_FAMILY) ->
             for fault in faults
         ]
     faults = [
-        replace(fault, where=_printable(fault.where, 120), message=_printable(fault.message, 400)) for fault in faults
+        replace(fault, where=printable(fault.where, 120), message=printable(fault.message, 400)) for fault in faults
     ]
     return sorted(faults, key=lambda fault: fault.severity is FaultSeverity.WARNING)[:_MAXIMUM_FAULTS]
 
@@ -440,7 +441,10 @@ def _apply(schema: dict[str, Any], parameters: dict[str, Any]) -> Iterator[Fault
             yield Fault("metaparameters", METAPARAMETERS, where, f"does not fit the schema: {message}")
 
 
-def _printable(text: str, most: int) -> str:
-    """Names and values come from the submission: no control characters reach a terminal."""
+def printable(text: str, most: int) -> str:
+    """``text`` cut to ``most`` characters, with escapes for what cannot be printed.
+
+    Names and values come from the submission: no control characters reach a terminal.
+    """
     text = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

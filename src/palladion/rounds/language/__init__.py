@@ -1,0 +1,1 @@
+"""Language rounds: text tasks, backdoor attacks, poisoned language models."""

@@ -1,0 +1,264 @@
+"""Check a round of a language track, or one phase as its participants have it: every fault, each with its file."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from palladion.documents import load_document
+from palladion.errors import InputError, PalladionError
+from palladion.models.adapters import Adapter, is_adapter
+from palladion.models.attach import attach_faults
+from palladion.models.language_model_files import describe
+from palladion.models.weights import Weights
+from palladion.rounds.check import Fault
+from palladion.rounds.data_faults import faults_of
+from palladion.rounds.language import layout
+from palladion.rounds.language.attacks import Attack
+from palladion.rounds.language.design import ModelPlan, TaskPlan, plan_round
+from palladion.rounds.language.factory import ModelRecord
+from palladion.rounds.language.spec import LanguageRoundSpec
+from palladion.tracks.inputs import input_only
+from palladion.tracks.meta import Meta, load_meta
+from palladion.tracks.records import Row, read_rows
+from palladion.tracks.sealed import CLEAN, META, ORDER, POISONED, load_order
+from palladion.tracks.track_file import TRACK_FILE, Task, TrackFile, input_file, load_track
+from palladion.tracks.validation import ValidationFolder
+
+__all__ = ["check_language_round", "check_phase", "is_phase"]
+
+T = TypeVar("T")
+_PUBLISHED = {TRACK_FILE, "models", "validation", "test"}
+_SEALED = {CLEAN, POISONED, META, ORDER}
+
+
+def is_phase(directory: Path) -> bool:
+    """Whether a directory is one phase, as it is published."""
+    return (directory / TRACK_FILE).is_file()
+
+
+def check_language_round(directory: Path) -> list[Fault]:
+    """All faults of a round, sorted by file; none means that it is whole.
+
+    Raises:
+        InputError: its specification cannot be read.
+    """
+    spec = load_document(directory / layout.SEALED / layout.ROUND_FILE, LanguageRoundSpec)
+    faults: list[Fault] = [*_unexpected(directory, {layout.BASE, layout.PHASES, layout.SEALED})]
+    faults += _unexpected(directory / layout.PHASES, set(spec.phases))
+    faults += _unexpected(directory / layout.SEALED, {layout.ROUND_FILE, layout.BASE_RECORD, *spec.phases})
+    base = _noting(faults, directory / layout.BASE, lambda: Weights.open(directory / layout.BASE))
+    plans = plan_round(spec)
+    for phase in spec.phases:
+        folder = layout.phase_folder(directory, phase)
+        own = [plan for plan in plans if plan.phase == phase]
+        attacks = {plan.task.name: _attacks(plan.models) for plan in own}
+        track, found = _phase(folder, base, attacks)
+        faults += found
+        if track is None:
+            continue
+        if [task.name for task in track.tasks] != [plan.task.name for plan in own]:
+            faults.append(Fault(folder / TRACK_FILE, f"its tasks are not those of {layout.SEALED}/{layout.ROUND_FILE}"))
+            continue
+        for plan, task in zip(own, track.tasks, strict=True):
+            faults += _task(directory, folder, plan, task)
+    return _sorted(faults)
+
+
+def check_phase(folder: Path) -> list[Fault]:
+    """All faults of a phase as it is published. What is sealed of it need not be there, and what should be must not."""
+    candidates = (folder / layout.BASE, folder.parent / layout.BASE, folder.parent.parent / layout.BASE)
+    found = next((path for path in candidates if path.is_dir()), None)
+    faults: list[Fault] = []
+    base = None if found is None else _noting(faults, found, lambda: Weights.open(found))
+    return _sorted([*faults, *_phase(folder, base, {})[1]])
+
+
+def _sorted(faults: Iterable[Fault]) -> list[Fault]:
+    return sorted(faults, key=lambda fault: (str(fault.path), fault.message))
+
+
+def _noting(faults: list[Fault], path: Path, read: Callable[[], T]) -> T | None:
+    """What ``read`` gives; None where it raises, which is noted."""
+    try:
+        return read()
+    except PalladionError as error:
+        where = getattr(error, "path", None) or path
+        said = error.problem if isinstance(error, InputError) and error.path is not None else str(error)
+        faults += [Fault(where, line) for line in said.split("\n")]
+        return None
+
+
+def _unexpected(directory: Path, known: set[str]) -> Iterator[Fault]:
+    if not directory.is_dir():
+        yield Fault(directory, "is missing")
+        return
+    for path in directory.iterdir():
+        if path.name not in known:
+            yield Fault(path, "does not belong here; what stands beside what is published may tell of what is sealed")
+
+
+def _attacks(models: Sequence[ModelPlan]) -> dict[str, Attack]:
+    return {model.attack_name: model.attack for model in models if model.attack is not None}
+
+
+def _phase(
+    folder: Path, base: Weights | None, attacks: Mapping[str, Mapping[str, Attack]]
+) -> tuple[TrackFile | None, list[Fault]]:
+    faults: list[Fault] = [*_unexpected(folder, _PUBLISHED | {layout.BASE})]
+    track = _noting(faults, folder / TRACK_FILE, lambda: load_track(folder))
+    if track is None:
+        return None, faults
+    for task in track.tasks:
+        for model in task.models:
+            faults += _model(folder / model, base, track, task)
+        if task.validation is not None:
+            faults += _validation(folder / task.validation, task, attacks.get(task.name, {}))
+        for output in task.outputs:
+            path = folder / output.inputs
+            rows = _noting(faults, path, lambda output=output: read_rows(input_file(folder, output)))  # type: ignore[misc]
+            if rows is None:
+                continue
+            if len(rows) != output.rows:
+                faults.append(Fault(path, f"has {len(rows)} rows where {TRACK_FILE} says {output.rows}"))
+            faults += _inputs_only(path, rows)
+    return track, faults
+
+
+def _inputs_only(path: Path, rows: Sequence[Row]) -> Iterator[Fault]:
+    for row in rows:
+        told = sorted(set(row.values) - set(input_only(row.values)))
+        if told:
+            yield Fault(path, f"row {row.number} has {', '.join(map(ascii, told))}; test inputs hold inputs only")
+            return
+
+
+def _model(path: Path, base: Weights | None, track: TrackFile, task: Task) -> list[Fault]:
+    faults: list[Fault] = []
+    files = _noting(faults, path, lambda: describe(path))
+    if files is None:
+        return faults
+    wanted = "classifier" if track.track == "classification" else "causal"
+    if files.task.value != wanted:
+        faults.append(Fault(path, f"is a {files.task} model in a {track.track} track"))
+    if files.labels is not None and task.classes is not None and files.labels != task.classes:
+        faults.append(Fault(path, f"tells {files.labels} labels apart where the task has {task.classes}"))
+    if base is not None and is_adapter(path):
+        adapter = _noting(faults, path, lambda: Adapter.open(path))
+        if adapter is not None:
+            faults += [Fault(path, message) for message in attach_faults(base, adapter)]
+    return faults
+
+
+def _validation(folder: Path, task: Task, attacks: Mapping[str, Attack]) -> list[Fault]:
+    faults: list[Fault] = [*_unexpected(folder, {CLEAN, POISONED, META})]
+    _noting(faults, folder, lambda: ValidationFolder.load(folder))
+    return faults + _traps(folder, task, attacks)
+
+
+def _traps(folder: Path, task: Task, attacks: Mapping[str, Attack]) -> list[Fault]:
+    """What reads well and measures nothing: rows without a trigger, duplicates and so on."""
+    faults: list[Fault] = []
+    try:
+        clean, poisoned = (read_rows(folder / name) for name in (CLEAN, POISONED))
+        meta: Meta | None = load_meta(folder / META)
+    except PalladionError:
+        return []  # told already
+    for fault in faults_of(
+        [row.values for row in clean],
+        [row.values for row in poisoned],
+        meta,
+        labels=task.classes,
+        attacks=attacks,
+    ):
+        if not fault.allowed:
+            where = "" if fault.row is None else f"row {fault.row}: "
+            faults.append(Fault(folder / fault.file, where + fault.message))
+    return faults
+
+
+def _task(directory: Path, folder: Path, plan: TaskPlan, task: Task) -> list[Fault]:
+    """The sealed part of a task: that it is whole, fits what is published, and that nothing of it is published."""
+    sealed = layout.sealed_folder(directory, plan.phase, plan.task.name)
+    records = {f"{name}.json" for name in (layout.CLEAN_MODEL, *(model.name for model in plan.models))}
+    faults: list[Fault] = [*_unexpected(sealed, _SEALED | records | {layout.CLEAN_MODEL})]
+    faults += _records(sealed, plan)
+    truth = _noting(faults, sealed, lambda: ValidationFolder.load(sealed))
+    faults += _traps(sealed, task, _attacks(plan.models))
+    if truth is None:
+        return faults
+    faults += _inputs_agree(folder, sealed, task, truth)
+    if task.validation is not None:
+        faults += _shown_before(folder / task.validation, sealed, truth)
+    return faults
+
+
+def _shown_before(validation: Path, sealed: Path, truth: ValidationFolder) -> Iterator[Fault]:
+    """Sealed rows that are given out with their answers."""
+    shown = set()
+    for name in (CLEAN, POISONED):
+        try:
+            shown |= {_as_key(row.values) for row in read_rows(validation / name)}
+        except InputError:
+            continue  # told already
+    rows = [*(row.row for row in truth.clean), *(row.row for row in truth.poisoned)]
+    for row in rows:
+        if _as_key(row.values) in shown:
+            yield Fault(sealed, f"a sealed row is in {validation} too: {ascii(row.values)[:100]}")
+
+
+def _records(sealed: Path, plan: TaskPlan) -> list[Fault]:
+    faults = []
+    for name in (layout.CLEAN_MODEL, *(model.name for model in plan.models)):
+        path = sealed / f"{name}.json"
+        try:
+            record = ModelRecord.read(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            faults.append(Fault(path, f"cannot be read: {error}"))
+            continue
+        if not record.passed:
+            faults.append(
+                Fault(
+                    path,
+                    f"the model did not pass its gates in {len(record.attempts)} attempts: "
+                    f"utility {record.utility:.1f}, attack success {record.attack_success_rate:.1f}",
+                )
+            )
+    return faults
+
+
+def _inputs_agree(folder: Path, sealed: Path, task: Task, truth: ValidationFolder) -> list[Fault]:
+    """Each published input is the input of its sealed row."""
+    faults: list[Fault] = []
+    parts: dict[str, list[Any]] = {
+        "clean": [row.row.values for row in truth.clean],
+        "poisoned": [row.row.values for row in truth.poisoned],
+    }
+    order: dict[str, Sequence[int]] | None = None
+    if (sealed / ORDER).exists():
+        counts = {part: len(rows) for part, rows in parts.items()}
+        order = _noting(faults, sealed / ORDER, lambda: load_order(sealed / ORDER, counts))
+    for output in task.outputs:
+        path = folder / output.inputs
+        rows = _noting([], path, lambda path=path: read_rows(path))  # type: ignore[misc]
+        if rows is None:
+            continue
+        given = [row.values for row in rows]
+        stem = Path(output.inputs).stem
+        if order is not None:
+            wanted: list[Any] = [None] * sum(map(len, parts.values()))
+            for part, places in order.items():
+                for place, row in zip(places, parts[part], strict=True):
+                    wanted[place] = row
+        elif stem in parts:
+            wanted = parts[stem]
+        else:
+            faults.append(Fault(sealed / ORDER, "is missing; it says which row of the mixed inputs is which"))
+            continue
+        if [input_only(row or {}) for row in wanted] != given:
+            faults.append(Fault(path, f"its rows are not those of {sealed}"))
+    return faults
+
+
+def _as_key(values: Mapping[str, Any]) -> str:
+    return json.dumps(input_only(values), sort_keys=True, ensure_ascii=False)
