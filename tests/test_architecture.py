@@ -66,7 +66,17 @@ def test_the_check_sees_imports_of_every_form() -> None:
     assert list(_imported(ast.parse(source))) == ["cli", "server", "rounds"]
 
 
-@pytest.mark.parametrize("module", ["palladion", "palladion.cli", "palladion.scoring", "palladion.execution"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "palladion",
+        "palladion.cli",
+        "palladion.scoring",
+        "palladion.execution",
+        "palladion.submissions.outputs",
+        "palladion.tracks.sealed",
+    ],
+)
 def test_no_model_library_is_loaded(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     loaded = subprocess.run(

@@ -109,6 +109,11 @@ def test_the_vote_is_of_the_kind_of_the_answers() -> None:
     assert vote(tied).labels == [0]
     # Probabilities of some models alone say nothing of the others.
     assert vote([tied[0], Answers(labels=[0])]).labels == [1]
+    # Nor can those of other classes be added up.
+    other = Answers(labels=[2], probabilities=np.array([[0.0, 0.0, 1.0]]))
+    assert vote([tied[0], other]).labels == [1]
+    assert tied[0].values == [1]
+    assert Answers(texts=["x"]).values == ["x"]
 
 
 def test_answers_that_cannot_vote_together_are_refused() -> None:

@@ -255,6 +255,20 @@ def test_labels_do_not_depend_on_the_batch(zoo: Path, tmp_path: Path, pad: bool)
         assert answers(model, rows, batch_tokens=batch_tokens) == alone
 
 
+def test_labels_come_with_the_probabilities_of_their_classes(classifier: LanguageModel, writer: LanguageModel) -> None:
+    rows = sentences(20)
+    found = {answer.row: answer for answer in predict(classifier, rows, Settings(batch_tokens=100))}
+    for number, tokens in enumerate(encode_sentences(classifier, rows, max_length=128)):
+        with torch.inference_mode():
+            scores = classifier.network(input_ids=torch.tensor([tokens])).logits[0].double()
+        shares = found[number].probabilities
+        assert shares is not None
+        assert shares == pytest.approx((scores.exp() / scores.exp().sum()).tolist(), abs=1e-5)
+        assert shares.index(max(shares)) == found[number].value
+    (text,) = predict(writer, prompts(1), Settings(max_new_tokens=2))
+    assert text.probabilities is None
+
+
 def test_an_encoder_is_batched_with_its_mask(tmp_path: Path) -> None:
     config = transformers.BertConfig(
         vocab_size=VOCABULARY,
@@ -356,6 +370,24 @@ def test_kept_answers_are_found_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_probabilities_are_kept_with_their_labels(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    journal = PredictionJournal(out, "name", 3, int)
+    journal.add(2, 1, (0.25, 0.75))
+    journal.add(0, 0, (1.0, 0.0))
+    journal.close()
+    again = PredictionJournal(out, "name", 3, int)
+    assert again.answers == {0: 0, 2: 1}
+    again.add(1, 1, (1e-30, 1 / 3))
+    assert again.probabilities() == [(1.0, 0.0), (1e-30, 1 / 3), (0.25, 0.75)]
+    # Of one row without them, or of other classes, nothing can be made.
+    again.add(1, 1)
+    assert again.probabilities() is None
+    again.add(1, 1, (0.1, 0.2, 0.7))
+    assert again.probabilities() is None
+    assert again.in_order() == [0, 1, 1]
+
+
 def test_half_a_line_costs_one_answer(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     journal = PredictionJournal(out, "name", 4, int)
@@ -391,6 +423,10 @@ def test_answers_of_something_else_are_dropped(tmp_path: Path) -> None:
         '{"row": 1, "answer": "x"}',
         '{"row": 1, "answer": true}',
         '{"row": 1}',
+        '{"row": 1, "answer": 1, "probabilities": [0.5, NaN]}',
+        '{"row": 1, "answer": 1, "probabilities": [0.5, 1.5]}',
+        '{"row": 1, "answer": 1, "probabilities": []}',
+        '{"row": 1, "answer": 1, "probabilities": [0.5, "x"]}',
         "[1, 1]",
         "null",
         "\ud800\x00",

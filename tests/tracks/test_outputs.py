@@ -180,6 +180,21 @@ def test_messages_are_compared_as_a_whole(tmp_path: Path) -> None:
     assert str(faults[0]) == "a.json, row 1: differs from input 1 in messages"
 
 
+@pytest.mark.parametrize(
+    ("record", "row"),
+    [
+        ({"instruction": "a"}, {"messages": [{"role": "user", "content": "a"}]}),
+        ({"messages": [{"role": "user", "content": "a"}]}, {"instruction": "a", "input": ""}),
+        ({"input": "a"}, {"messages": [{"role": "user", "content": "a"}]}),
+    ],
+)
+def test_an_input_of_the_other_kind_is_another_input(
+    tmp_path: Path, record: dict[str, Any], row: dict[str, Any]
+) -> None:
+    write_generations(tmp_path / "a.json", [record], ["x"])
+    assert told(read_generations(tmp_path / "a.json", rows=1, inputs=[row])[1]) == [("order", 1)]
+
+
 def test_without_inputs_only_the_count_is_checked(tmp_path: Path) -> None:
     assert generations_in(tmp_path / "a.json", '[{"output": "x"}]', inputs=None) == (["x"], [])
     assert told(read_generations(tmp_path / "a.json", rows=2, inputs=None)[1]) == [("count", None)]

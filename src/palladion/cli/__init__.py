@@ -20,7 +20,7 @@ __all__ = ["app", "main"]
 # Groups that are only imported when one of their commands is asked for: module, and what --help says of it.
 _LAZY_GROUPS = {
     "environment": ("palladion.cli.environment", "Build, list, show and remove environments of submissions."),
-    "submission": ("palladion.cli.submission", "Look at a submission before it is submitted."),
+    "submission": ("palladion.cli.submission", "Look at a submission before it is submitted, and pack one."),
     "round": ("palladion.cli.round", "Build, show and check rounds of clean and poisoned models."),
 }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palladion.cli.evaluate import check_output
-from palladion.errors import InputError, PalladionError
+from palladion.errors import InputError
 
 if TYPE_CHECKING:
     from palladion.models.language_model import LanguageModelFiles
@@ -102,8 +102,6 @@ def predict(
 
 def _answer(predictor: "Predictor", work: "list[tuple[LanguageModelFiles, PredictionJournal, Path]]") -> None:
     """Answer what is not answered, and write each model's file when it is complete."""
-    import torch
-
     from palladion.progress import progress
 
     def done() -> int:
@@ -119,15 +117,10 @@ def _answer(predictor: "Predictor", work: "list[tuple[LanguageModelFiles, Predic
                 for answer in predictor.answer(files, journal):
                     tokens += answer.tokens
                     shown.advance(f"{tokens / (time.monotonic() - start):,.0f} tokens/s")
-                predictor.write(out, journal)
+                predictor.write(out, journal.in_order())
     except KeyboardInterrupt:
         message = f"interrupted; {done()} of {total} answers are kept, and the same command goes on"
         raise KeyboardInterrupt(message) from None
-    except torch.OutOfMemoryError:
-        raise PalladionError(
-            f"the GPU's memory is full; {done()} of {total} answers are kept, and the same command with a smaller "
-            "--batch-tokens goes on"
-        ) from None
     if tokens:
         seconds = time.monotonic() - start
         typer.echo(f"{total - kept} answers in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s", err=True)

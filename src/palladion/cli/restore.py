@@ -1,20 +1,20 @@
 """``palladion restore``: repair poisoned models, or the answers that they give."""
 
+import itertools
 import os
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from palladion.cli.evaluate import check_output
-from palladion.errors import InputError, PalladionError
+from palladion.errors import InputError
 
 if TYPE_CHECKING:
-    from palladion.mitigations.contract import Answers, Mitigation
-    from palladion.models.language_model import LanguageModel
-    from palladion.models.prediction import PredictionJournal, Settings
-    from palladion.tracks.records import Row
+    from palladion.mitigations import Mitigation
+    from palladion.models.predictor import Predictor
 
 __all__ = ["restore"]
 
@@ -90,10 +90,14 @@ def restore(
     if whole:
         raise InputError("--whole writes a model and --inputs answers; give one of them")
     from palladion.models.prediction import Settings
+    from palladion.models.predictor import Predictor
 
+    check_output(out)
     settings = Settings(max_new_tokens, max_length, batch_tokens)
-    answering = _Answering(inputs, out, base, device, dtype, bits, settings)
-    _write_answers(mitigation, models, answering)
+    predictor = Predictor(inputs, settings, base=base, device=device, dtype=dtype, bits=bits)
+    if out.exists() and out.samefile(inputs):
+        raise InputError("holds the inputs, which the answers would replace; name another file", path=inputs)
+    _write_answers(mitigation, models, base, predictor, out)
 
 
 def _list() -> None:
@@ -172,153 +176,19 @@ def _base_as_seen_from(out: Path, product: Any, model: Path) -> str | None:
     return os.path.relpath(product.base_directory, out.resolve())
 
 
-def _write_answers(mitigation: "Mitigation", models: list[Path], answering: "_Answering") -> None:
-    """Answer the inputs with the restored model or models."""
-    from palladion.mitigations import Answers, Context
-
-    with tempfile.TemporaryDirectory(prefix=".restore.", dir=answering.out.parent) as workspace:
-        context = Context(
-            tuple(models),
-            Path(workspace),
-            answering.base,
-            inputs=[row.values for row in answering.rows],
-            device=answering.device,
-            dtype=answering.dtype,
-            predict=answering.predict,
-            say=_say,
-        )
-        mitigation.check(context)
-        try:
-            product = mitigation.restore(context)
-            answers = product if isinstance(product, Answers) else answering.predict(product)
-            answering.write(answers)
-        finally:
-            answering.close()
-
-
-class _Answering:
-    """Answers one file of inputs with one model after another; a base that is in memory already is not opened again.
+def _write_answers(
+    mitigation: "Mitigation", models: list[Path], base: Path | None, predictor: "Predictor", out: Path
+) -> None:
+    """Answer the predictor's inputs with the restored model or models.
 
     Answers are kept beside the output as they come, so that an interrupted command goes on where it was.
     """
+    from palladion.mitigations.answering import Answering
 
-    def __init__(
-        self,
-        inputs: Path,
-        out: Path,
-        base: Path | None,
-        device: str,
-        dtype: str,
-        bits: int | None,
-        settings: "Settings",
-    ) -> None:
-        from palladion.models.image_classifier import require_packages
-        from palladion.tracks.inputs import Track, kind_of, messages_of, sentence_of
-        from palladion.tracks.records import read_rows
-
-        check_output(out)
-        if out.exists() and out.samefile(inputs):
-            raise InputError("holds the inputs, which the answers would replace; name another file", path=inputs)
-        self.inputs, self.out, self.base = inputs, out, base
-        self.rows: list[Row] = read_rows(inputs)
-        self._labels_wanted = kind_of(self.rows, inputs) is Track.CLASSIFICATION
-        read = sentence_of if self._labels_wanted else messages_of
-        self._questions: list[Any] = [read(row, inputs) for row in self.rows]
-        require_packages()
-        # transformers is told that there is no network before it is imported: nothing is looked for there.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        import torch
-
-        from palladion.models.language_model import choose_device, choose_dtype
-
-        self._bits, self._settings = bits, settings
-        self.device = str(choose_device(device))
-        self.dtype = str(choose_dtype(dtype, torch.device(self.device))).removeprefix("torch.")
-        self._opened: LanguageModel | None = None
-        self._journals: list[PredictionJournal] = []
-
-    def predict(self, directory: Path) -> "Answers":
-        """The answers of the model in this directory."""
-        import torch
-
-        from palladion.mitigations import Answers
-        from palladion.models.language_model import describe
-        from palladion.models.prediction import check_rows, predict
-        from palladion.progress import progress
-
-        files = describe(directory)
-        check_rows(files.task, self._labels_wanted, directory, self.inputs)
-        journal = self._journal(files)
-        if not journal.complete:
-            model = self._attached(files)
-            kept = len(journal.answers)
-            try:
-                with progress(len(self._questions) - kept, "answering") as shown:
-                    for answer in predict(model, self._questions, self._settings, journal.answers):
-                        journal.add(answer.row, answer.value)
-                        shown.advance()
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(f"interrupted; {self._how_to_go_on(journal)}") from None
-            except torch.OutOfMemoryError:
-                how = self._how_to_go_on(journal)
-                raise PalladionError(f"the GPU's memory is full; take a smaller --batch-tokens; {how}") from None
-        answers = journal.in_order()
-        return Answers(labels=answers) if self._labels_wanted else Answers(texts=answers)
-
-    def _how_to_go_on(self, journal: "PredictionJournal") -> str:
-        done = f"{len(journal.answers)} of {len(self._questions)} answers of this model are kept"
-        return f"{done}, and the same command goes on"
-
-    def write(self, answers: "Answers") -> None:
-        """Write the answers to the output, and remove what was kept on the way."""
-        from palladion.tracks.outputs import write_generations, write_labels
-
-        if answers.labels is not None:
-            write_labels(self.out, answers.labels)
-        else:
-            assert answers.texts is not None
-            write_generations(self.out, [row.values for row in self.rows], answers.texts)
-        for journal in self._journals:
-            journal.remove()
-        _say(f"{len(answers)} answers in {self.out}")
-
-    def close(self) -> None:
-        """Let go of what is kept on the way; it stays."""
-        for journal in self._journals:
-            journal.close()
-
-    def _journal(self, files: Any) -> "PredictionJournal":
-        from palladion import __version__
-        from palladion.models.language_model import identity, resolve_base
-        from palladion.models.prediction import PredictionJournal, fingerprint
-
-        parts = [identity(files.directory)]
-        if files.adapter is not None:
-            parts.append(identity(resolve_base(files, self.base)))
-        name = fingerprint(
-            parts,
-            self.inputs,
-            self._settings,
-            device=self.device.partition(":")[0],
-            dtype=self.dtype,
-            bits=self._bits,
-            version=__version__,
-        )
-        beside = self.out.with_name(f"{self.out.name}.model{len(self._journals) + 1}")
-        self._journals.append(
-            PredictionJournal(beside, name, len(self._questions), int if self._labels_wanted else str)
-        )
-        return self._journals[-1]
-
-    def _attached(self, files: Any) -> "LanguageModel":
-        from palladion.models.language_model import open_language_model, resolve_base
-
-        home = files.directory if files.adapter is None else resolve_base(files, self.base)
-        if self._opened is not None and self._opened.task is files.task and self._opened.base.samefile(home):
-            self._opened.attach(files)
-        else:
-            self._opened = None  # two models at a time may be more than there is memory
-            self._opened = open_language_model(
-                files, base=self.base, device=self.device, dtype=self.dtype, bits=self._bits
-            )
-        return self._opened
+    number = itertools.count(1)
+    answering = Answering(predictor, lambda _: out.with_name(f"{out.name}.model{next(number)}"), label="answering")
+    with closing(answering), tempfile.TemporaryDirectory(prefix=".restore.", dir=out.parent) as workspace:
+        answers = answering.restored(mitigation, models, Path(workspace), base=base, say=_say)
+        predictor.write(out, answers.values)
+        answering.remove()
+    _say(f"{len(answers)} answers in {out}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from palladion.cli.evaluate import check_output, cluster_of
-from palladion.errors import InputError
+from palladion.errors import InputError, PalladionError
 
 if TYPE_CHECKING:
     from palladion.tracks.outputs import OutputFault
@@ -203,6 +203,48 @@ def generation(
     refuse_fatal([*faults, *more])
     report = evaluate_generation(folder, texts, triggered, utility=utility, seed=seed)
     _show_track(report, [*faults, *more], json_wanted)
+
+
+@app.command()
+def phase(
+    outputs: Annotated[
+        Path, typer.Argument(metavar="OUTPUTS", help="A zip of outputs, or a folder of them.", show_default=False)
+    ],
+    directory: Annotated[
+        Path,
+        typer.Option("--round", metavar="ROUND", help="A round with what is sealed of it.", show_default=False),
+    ],
+    name: Annotated[str, typer.Option("--phase", help="development or test.")] = "development",
+    json_wanted: _Json = False,
+    seed: _Seed = 0,
+) -> None:
+    """Score a submission to a phase of a language track, as its server does. All scores are in percent.
+
+    It is checked first: where there is an error nothing is scored, all faults are told, and the exit code is 1.
+    A task without outputs counts 0.
+    """
+    from palladion.rounds.language import layout
+    from palladion.submissions.phase_scores import score_submission
+    from palladion.tracks.track_file import load_track
+
+    folder = layout.existing_phase(directory, name)
+    scores = score_submission(outputs, folder, load_track(folder), directory / layout.SEALED / name, seed=seed)
+    if scores.errors:
+        told = [f"{outputs}: cannot be scored; {len(scores.errors)} of its faults are errors:", *scores.faults]
+        raise PalladionError("\n".join(map(str, told)))
+    if json_wanted:
+        _print_json(scores.to_dict())
+        return
+    from rich.text import Text
+
+    from palladion.reports.tables import show, track_tables
+
+    show(*(Text(str(fault)) for fault in scores.faults))
+    for result in scores.results:
+        show(Text(f"{result.task}: {result.score:.2f}", style="bold"))
+        if result.report is not None:
+            show(*track_tables(result.report))
+    show(Text(f"overall, by {scores.ranked_by}: {scores.overall:.2f}", style="bold"))
 
 
 @app.command()

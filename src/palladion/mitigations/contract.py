@@ -84,8 +84,15 @@ class Answers:
         if self.probabilities is not None and (self.labels is None or len(self.probabilities) != len(self.labels)):
             raise InputError("there must be one row of probabilities for each label")
 
+    @property
+    def values(self) -> "Sequence[int] | Sequence[str]":
+        """The labels or the texts, whichever there are."""
+        values = self.texts if self.labels is None else self.labels
+        assert values is not None
+        return values
+
     def __len__(self) -> int:
-        return len(self.texts if self.labels is None else self.labels)  # type: ignore[arg-type]
+        return len(self.values)
 
 
 def _say_nothing(line: str) -> None:

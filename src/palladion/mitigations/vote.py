@@ -56,7 +56,9 @@ def vote(answers: Sequence[Answers]) -> Answers:
     if texts:
         return Answers(texts=vote_texts(texts))
     known = [answer.probabilities for answer in answers if answer.probabilities is not None]
-    return Answers(labels=vote_labels(labels, known if len(known) == len(labels) else None))
+    # Those of other classes cannot be added up.
+    comparable = len(known) == len(labels) and len({shares.shape[1] for shares in known}) == 1
+    return Answers(labels=vote_labels(labels, known if comparable else None))
 
 
 def vote_labels(

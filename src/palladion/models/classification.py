@@ -30,7 +30,7 @@ def encode_sentences(model: LanguageModel, sentences: Sequence[str], *, max_leng
 
 
 def classify(model: LanguageModel, sentences: Mapping[int, list[int]], *, batch_tokens: int) -> Iterator[Answer]:
-    """Label each sentence, and yield the labels batch by batch.
+    """Label each sentence, and yield the labels with the classes' probabilities, batch by batch.
 
     Args:
         model: what is attached answers.
@@ -53,12 +53,13 @@ def classify(model: LanguageModel, sentences: Mapping[int, list[int]], *, batch_
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
         with torch.inference_mode():
             scores = model.network(input_ids=ids, attention_mask=mask, **without_cache).logits
-            values, labels = scores.max(dim=-1)
-            if values.isnan().any():
+            labels = scores.argmax(dim=-1)
+            probabilities = scores.float().softmax(dim=-1)
+            if probabilities.isnan().any():
                 raise InputError(
                     "answers with numbers that are none (NaN); in float16 they may have grown too large: try --dtype "
                     "bfloat16 or float32",
                     path=model.base,
                 )
-        for number, label, row in zip(numbers, labels.tolist(), rows, strict=True):
-            yield Answer(number, label, len(row))
+        for number, label, row, shares in zip(numbers, labels.tolist(), rows, probabilities.tolist(), strict=True):
+            yield Answer(number, label, len(row), tuple(shares))

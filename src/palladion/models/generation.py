@@ -36,11 +36,13 @@ class Answer:
         row: position of its input, counted from 0.
         value: a text, or a label.
         tokens: how many were generated; of a label, how many were read.
+        probabilities: of a label, one for each class, which add up to 1.
     """
 
     row: int
     value: str | int
     tokens: int
+    probabilities: tuple[float, ...] | None = None
 
 
 def encode_prompts(model: LanguageModel, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[list[int]]:

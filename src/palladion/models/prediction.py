@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PredictionJournal", "Settings", "check_rows", "default_batch_tokens", "fingerprint", "predict"]
 
-_FORMAT = "palladion-partial/1"
+_FORMAT = "palladion-partial/2"
 _LARGEST_LINE = 64 << 20
 
 Conversation = Sequence[Mapping[str, str]]
@@ -136,7 +136,10 @@ class PredictionJournal:
             header = {"format": _FORMAT, "name": name, "rows": rows}
             lines = self._lines()
             found = next(lines, None)
-            self.answers: dict[int, int | str] = self._read(lines) if found == header else {}
+            self.answers: dict[int, int | str] = {}
+            self._probabilities: dict[int, tuple[float, ...] | None] = {}
+            if found == header:
+                self._read(lines)
             self.dropped = found not in (None, header)
             if not self.answers:
                 self._file.seek(0)
@@ -154,17 +157,26 @@ class PredictionJournal:
         """Whether every row has its answer."""
         return len(self.answers) == self._rows
 
-    def add(self, row: int, answer: int | str) -> None:
-        """Keep the answer to a row; it survives this process."""
-        self.answers[row] = answer
+    def add(self, row: int, answer: int | str, probabilities: tuple[float, ...] | None = None) -> None:
+        """Keep the answer to a row, of a label also the probabilities of the classes; it survives this process."""
+        self.answers[row], self._probabilities[row] = answer, probabilities
         try:
-            self._write({"row": row, "answer": answer})
+            self._write(
+                {"row": row, "answer": answer} | ({} if probabilities is None else {"probabilities": probabilities})
+            )
         except OSError as error:
             raise PalladionError(f"{self.path}: cannot be written: {error.strerror or error}") from None
 
     def in_order(self) -> list[Any]:
         """All answers by the order of their rows. They are complete."""
         return [self.answers[row] for row in range(self._rows)]
+
+    def probabilities(self) -> list[tuple[float, ...]] | None:
+        """The probabilities of all answers by the order of their rows; None unless each row has them, for one number
+        of classes.
+        """
+        found = [shares for row in range(self._rows) if (shares := self._probabilities.get(row)) is not None]
+        return found if len(found) == self._rows and len({len(shares) for shares in found}) == 1 else None
 
     def close(self) -> None:
         """Let go of the file; it stays where it holds answers."""
@@ -189,13 +201,20 @@ class PredictionJournal:
             with contextlib.suppress(ValueError, RecursionError):  # half a line
                 yield json.loads(line)
 
-    def _read(self, lines: Iterator[Any]) -> dict[int, int | str]:
-        answers = {}
+    def _read(self, lines: Iterator[Any]) -> None:
         for line in lines:
-            row, answer = (line.get("row"), line.get("answer")) if isinstance(line, dict) else (None, None)
-            if type(row) is int and 0 <= row < self._rows and type(answer) is self._kind:
-                answers[row] = answer
-        return answers
+            values = line if isinstance(line, dict) else {}
+            row, answer, shares = values.get("row"), values.get("answer"), values.get("probabilities")
+            if type(row) is int and 0 <= row < self._rows and type(answer) is self._kind and _are_probabilities(shares):
+                self.answers[row] = answer
+                self._probabilities[row] = None if shares is None else tuple(shares)
+
+
+def _are_probabilities(value: object) -> bool:
+    """Whether it is a list of numbers from 0 to 1, or None."""
+    return value is None or (
+        isinstance(value, list) and bool(value) and all(type(share) is float and 0 <= share <= 1 for share in value)
+    )
 
 
 def check_rows(task: Task, classification: bool, model: Path, inputs: Path) -> None:

@@ -1,10 +1,11 @@
 """Answer one file of rows with one language model after another, and keep the answers as they come."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from palladion.errors import PalladionError
 from palladion.models.language_model import (
     LanguageModel,
     LanguageModelFiles,
@@ -21,6 +22,8 @@ from palladion.tracks.outputs import write_generations, write_labels
 from palladion.tracks.records import read_rows
 
 if TYPE_CHECKING:
+    import torch
+
     from palladion.models.generation import Answer
 
 __all__ = ["Predictor"]
@@ -75,6 +78,20 @@ class Predictor:
             describe(resolve_base(files, self._base))
         return files
 
+    def place(self) -> tuple["torch.device", "torch.dtype"]:
+        """Where answers are computed, and in which type of numbers.
+
+        Raises:
+            InputError: there is no such device or type.
+        """
+        from palladion.models.image_classifier import require_packages
+
+        require_packages()
+        # transformers is told that there is no network before it is imported: nothing is looked for there.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        device = choose_device(self._wanted[0])
+        return device, choose_dtype(self._wanted[1], device)
+
     def journal(self, files: LanguageModelFiles, out: Path) -> PredictionJournal:
         """What there is already of a model's answers for an output file.
 
@@ -83,18 +100,14 @@ class Predictor:
             PalladionError: another process writes there.
         """
         from palladion import __version__
-        from palladion.models.image_classifier import require_packages
 
-        require_packages()
-        # transformers is told that there is no network before it is imported: nothing is looked for there.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        device = choose_device(self._wanted[0])
+        device, dtype = self.place()
         name = fingerprint(
             [self._identity(files.directory), *([] if files.adapter is None else [self._identity(self._home(files))])],
             self.inputs,
             self._settings,
             device=device.type,
-            dtype=str(choose_dtype(self._wanted[1], device)),
+            dtype=str(dtype),
             bits=self._bits,
             version=__version__,
         )
@@ -105,19 +118,32 @@ class Predictor:
 
         Raises:
             InputError: the model cannot be opened, does not fit its base, or cannot read a row.
+            PalladionError: a GPU's memory is full.
         """
         if journal.complete:
             return
-        for answer in predict(self._attached(files), self._questions, self._settings, journal.answers):
-            journal.add(answer.row, answer.value)
-            yield answer
+        import torch
 
-    def write(self, out: Path, journal: PredictionJournal) -> None:
-        """Write a complete journal's answers in the order of the rows: labels as CSV, texts as JSON."""
+        try:
+            for answer in predict(self._attached(files), self._questions, self._settings, journal.answers):
+                journal.add(answer.row, answer.value, answer.probabilities)
+                yield answer
+        except torch.OutOfMemoryError:
+            raise PalladionError(
+                f"the GPU's memory is full; {self.kept(journal)}, with a smaller --batch-tokens"
+            ) from None
+
+    def kept(self, journal: PredictionJournal) -> str:
+        """How far a model got, in words for whoever stops it."""
+        done = f"{len(journal.answers)} of {len(self.rows)} answers of this model are kept"
+        return f"{done}, and the same command goes on"
+
+    def write(self, out: Path, answers: Sequence[Any]) -> None:
+        """Write an answer to each row, in the order of the rows: labels as CSV, texts as JSON."""
         if self.labels_wanted:
-            write_labels(out, journal.in_order())
+            write_labels(out, answers)
         else:
-            write_generations(out, [row.values for row in self.rows], journal.in_order())
+            write_generations(out, [row.values for row in self.rows], answers)
 
     def _home(self, files: LanguageModelFiles) -> Path:
         """The directory whose weights are opened."""

@@ -63,7 +63,8 @@ def _models(tasks: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for task in tasks:
         for model in task["models"]:
-            missing = model["utility"] is None or task["clean_utility"] is None
+            measured = (model["utility"], task["clean_utility"], model["attack_success_rate"])
+            missing = any(value is None for value in measured)
             table.add_row(
                 Text(task["task"]),
                 Text(model["model"]),

@@ -138,6 +138,11 @@ class Layout:
         required = any(track.code_required for _, track in tracks) if code_required is None else code_required
         return cls(files, sum(track.limits.bytes for _, track in tracks), required)
 
+    @property
+    def limits(self) -> Limits:
+        """Of an archive: :attr:`bytes` is a fault among others; only at twice as much is it the only one."""
+        return Limits(entries=_MOST_ENTRIES, total_bytes=2 * self.bytes, ratio_free_bytes=min(self.bytes, 1 << 30))
+
     def nearest(self, name: str) -> str | None:
         """The name of an output that ``name`` most likely should be; None where it is like none."""
         folded = {known.casefold(): known for known in self.files}
@@ -207,13 +212,11 @@ def examine_outputs(
         return _Examination(layout, path.resolve().name).run(path, [], folder=True)
     if not path.is_file():
         raise InputError("there is no such file or folder", path=path)
-    # The limit is a fault among others; only at twice as much is it the only one.
-    limits = Limits(entries=_MOST_ENTRIES, total_bytes=2 * layout.bytes, ratio_free_bytes=min(layout.bytes, 1 << 30))
     with tempfile.TemporaryDirectory(prefix="palladion-outputs-") as root:
         unpacked = Path(root) / "outputs"
         examination = _Examination(layout, path.name)
         try:
-            refused = unpack_as_it_is(path, unpacked, limits)
+            refused = unpack_as_it_is(path, unpacked, layout.limits)
         except InputError as error:
             return OutputsCheck([Fault("archive", printable(path.name, 120), "", printable(error.problem, 400))])
         return examination.run(unpacked, refused, folder=False)

@@ -7,4 +7,5 @@
 - :mod:`~palladion.tracks.validation`: a folder of clean and poisoned rows whose truth is known
 - :mod:`~palladion.tracks.track_file`: ``track.yaml``: what the participants of one phase need to know
 - :mod:`~palladion.tracks.evaluation`: utility, attack success and the scores made of them, with intervals
+- :mod:`~palladion.tracks.sealed`: the outputs of a whole phase against its sealed answers
 """

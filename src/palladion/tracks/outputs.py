@@ -200,10 +200,10 @@ def refuse_fatal(faults: Iterable[OutputFault]) -> None:
 
 
 def _differing(record: Mapping[str, Any], row: Mapping[str, Any]) -> list[str] | None:
-    """Fields of the input that the record has otherwise; None where it has none of them."""
-    fields = [name for name in INPUT_FIELDS if name in row]
-    if not any(name in record for name in fields):
+    """Fields of the input that the record has otherwise; None where it has none of any input's fields."""
+    if not any(name in record for name in INPUT_FIELDS):
         return None
+    fields = [name for name in INPUT_FIELDS if name in row]
     # An empty ``input`` may be left out or null.
     return [name for name in fields if (record.get(name) or "") != (row[name] or "")]
 

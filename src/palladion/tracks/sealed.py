@@ -116,17 +116,17 @@ def _parts(
     answers: dict[OutputFile, list[Answer | None]], sealed: Path, counts: dict[str, int]
 ) -> tuple[list[Answer | None], list[Answer | None]]:
     """The answers to the clean and to the poisoned rows, each in the order of the sealed files."""
-    by_part = {Path(output.inputs).stem: given for output, given in answers.items()}
-    if set(by_part) == set(counts):
-        parts = by_part
-    elif len(by_part) == 1:
-        (mixed,) = by_part.values()
+    stems = [Path(output.inputs).stem for output in answers]
+    if sorted(stems) == sorted(counts):
+        parts = dict(zip(stems, answers.values(), strict=True))
+    elif len(stems) == 1:
+        (mixed,) = answers.values()
         order = load_order(sealed / ORDER, counts)
+        if len(mixed) != (known := sum(counts.values())):
+            raise InputError(f"tells of {known} rows, where the inputs are {len(mixed)}", path=sealed / ORDER)
         parts = {part: [mixed[place] for place in places] for part, places in order.items()}
     else:
-        raise InputError(
-            f"the task's inputs are {', '.join(by_part)}, which is neither clean and poisoned nor one file"
-        )
+        raise InputError(f"the task's inputs are {', '.join(stems)}, which is neither clean and poisoned nor one file")
     return parts["clean"], parts["poisoned"]
 
 

@@ -1,5 +1,6 @@
 """Build a round of a language track: the base, the clean and poisoned models, and both phases' files."""
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -9,10 +10,13 @@ from typing import Any
 
 from palladion.documents import load_document, write_document
 from palladion.errors import BuildError, InputError
-from palladion.files import exclusive, write_atomically
+from palladion.files import exclusive, temporaries, write_atomically
+from palladion.models.language_model_files import Task as ModelKind
+from palladion.models.language_model_files import describe
 from palladion.progress import Progress, progress
 from palladion.rounds.language import layout
 from palladion.rounds.language.base import PARTIAL, BaseRecord
+from palladion.rounds.language.corpus import user_corpus
 from palladion.rounds.language.design import TaskPlan, plan_round
 from palladion.rounds.language.factory import ModelRecord, TuningTask, build_language_model
 from palladion.rounds.language.publication import publish_phase
@@ -23,6 +27,8 @@ from palladion.workers import WorkerError, run_tasks
 __all__ = ["LanguageBuildReport", "PhaseRows", "build_language_round", "draw_rows"]
 
 _PRELOAD = ("torch", "transformers", "peft")
+_TEMPORARY = re.compile(r"\.[^.]+\.(json|yaml)\.[a-z0-9_]{8}")
+"""What :func:`palladion.files.write_atomically` leaves of a file of ours when it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +72,18 @@ def build_language_round(spec: LanguageRoundSpec, directory: Path, *, jobs: int)
     """Build the round in ``directory``, or go on with it.
 
     Raises:
-        InputError: the directory holds something else, or data cannot be used.
+        InputError: the directory holds something else, or data or the base cannot be used.
         BuildError: the base is not fit to be tuned, or a worker failed.
     """
+    # Faults of what the user gave are told before anything is written, not after an hour of training.
+    plans = plan_round(spec)
+    rows = draw_rows(spec, plans)
+    _check_base(spec, directory)
     _claim(spec, directory)
     with exclusive(directory, "building a round"):
         _remove_partial(directory)
-        plans = plan_round(spec)
-        # Faults of the user's data are told before an hour of training, not after.
-        rows = draw_rows(spec, plans)
+        for phase in spec.phases:
+            layout.phase_folder(directory, phase).mkdir(parents=True, exist_ok=True)
         base = _base(spec, directory)
         built: dict[str, ModelRecord] = {}
         reused = 0
@@ -114,17 +123,17 @@ def _claim(spec: LanguageRoundSpec, directory: Path) -> None:
                 path=directory,
             )
         return
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    # All that a build leaves that was killed in its first moment.
+    begun = {file.parent, *temporaries(file)}
+    if directory.exists() and (not directory.is_dir() or not {*directory.iterdir(), *file.parent.glob("*")} <= begun):
         raise InputError(f"is not empty and holds no {layout.SEALED}/{layout.ROUND_FILE}", path=directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Beside what is published lies what is not: nobody but the owner reads it.
+        file.parent.chmod(0o700)
     except OSError as error:
         raise InputError(f"cannot be made: {error.strerror}", path=directory) from None
     write_atomically(file, write_document(spec))
-    # Beside what is published lies what is not: nobody but the owner reads it.
-    file.parent.chmod(0o700)
-    for phase in spec.phases:
-        layout.phase_folder(directory, phase).mkdir(parents=True, exist_ok=True)
 
 
 def _remove_partial(directory: Path) -> None:
@@ -132,12 +141,29 @@ def _remove_partial(directory: Path) -> None:
     for pattern in (f"{PARTIAL}*", f"phases/*/models/*/{PARTIAL}*", f"sealed/*/*/{PARTIAL}*"):
         for leftover in directory.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)
+    for part in (layout.PHASES, layout.SEALED):
+        for path in (directory / part).rglob(".*"):
+            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink()
+
+
+def _check_base(spec: LanguageRoundSpec, directory: Path) -> None:
+    """See that the base that is given is one, or that there is something to train it on."""
+    if spec.base.path is None:
+        if spec.base.corpus is not None and not (directory / layout.BASE).is_dir():
+            user_corpus(Path(spec.base.corpus))
+        return
+    files = describe(Path(spec.base.path))
+    if files.kind != "full" or files.task is not ModelKind.CAUSAL:
+        raise InputError("is no causal language model of its own, which the base of a round is", path=spec.base.path)
+    if not files.tokenizer:
+        raise InputError("holds no tokenizer", path=spec.base.path)
 
 
 def _base(spec: LanguageRoundSpec, directory: Path) -> Path:
     base = directory / layout.BASE
     if spec.base.path is not None:
-        if not base.exists():
+        if not base.is_symlink():
             base.symlink_to(Path(spec.base.path).resolve(), target_is_directory=True)
         return base
     if not base.is_dir():

@@ -12,9 +12,9 @@ from palladion.models.attach import attach_faults
 from palladion.models.language_model_files import describe
 from palladion.models.weights import Weights
 from palladion.rounds.check import Fault
-from palladion.rounds.data_faults import faults_of
 from palladion.rounds.language import layout
 from palladion.rounds.language.attacks import Attack
+from palladion.rounds.language.data_faults import faults_of
 from palladion.rounds.language.design import ModelPlan, TaskPlan, plan_round
 from palladion.rounds.language.factory import ModelRecord
 from palladion.rounds.language.spec import LanguageRoundSpec
@@ -62,6 +62,7 @@ def check_language_round(directory: Path) -> list[Fault]:
             continue
         for plan, task in zip(own, track.tasks, strict=True):
             faults += _task(directory, folder, plan, task)
+            faults += _shown_before(directory, spec, plan)
     return _sorted(faults)
 
 
@@ -95,7 +96,11 @@ def _unexpected(directory: Path, known: set[str]) -> Iterator[Fault]:
         return
     for path in directory.iterdir():
         if path.name not in known:
-            yield Fault(path, "does not belong here; what stands beside what is published may tell of what is sealed")
+            yield _stranger(path)
+
+
+def _stranger(path: Path) -> Fault:
+    return Fault(path, "does not belong here; what stands beside what is published may tell of what is sealed")
 
 
 def _attacks(models: Sequence[ModelPlan]) -> dict[str, Attack]:
@@ -105,10 +110,11 @@ def _attacks(models: Sequence[ModelPlan]) -> dict[str, Attack]:
 def _phase(
     folder: Path, base: Weights | None, attacks: Mapping[str, Mapping[str, Attack]]
 ) -> tuple[TrackFile | None, list[Fault]]:
-    faults: list[Fault] = [*_unexpected(folder, _PUBLISHED | {layout.BASE})]
+    faults: list[Fault] = []
     track = _noting(faults, folder / TRACK_FILE, lambda: load_track(folder))
     if track is None:
-        return None, faults
+        return None, [*faults, *_unexpected(folder, _PUBLISHED | {layout.BASE})]
+    faults += _unnamed(folder, track)
     for task in track.tasks:
         for model in task.models:
             faults += _model(folder / model, base, track, task)
@@ -123,6 +129,23 @@ def _phase(
                 faults.append(Fault(path, f"has {len(rows)} rows where {TRACK_FILE} says {output.rows}"))
             faults += _inputs_only(path, rows)
     return track, faults
+
+
+def _unnamed(folder: Path, track: TrackFile) -> Iterator[Fault]:
+    """What lies in a phase and is named nowhere in its track file; models and validation folders are seen to later."""
+    named = {TRACK_FILE, layout.BASE}
+    for task in track.tasks:
+        named |= {*task.models, *(output.inputs for output in task.outputs)}
+        named |= set() if task.validation is None else {task.validation}
+    known = {folder / name for name in named}
+    above = {parent for path in known for parent in path.parents}
+    pending = [folder]
+    while pending:
+        for path in pending.pop().iterdir():
+            if path in above and path.is_dir():
+                pending.append(path)
+            elif path not in known:
+                yield _stranger(path)
 
 
 def _inputs_only(path: Path, rows: Sequence[Row]) -> Iterator[Fault]:
@@ -183,28 +206,46 @@ def _task(directory: Path, folder: Path, plan: TaskPlan, task: Task) -> list[Fau
     records = {f"{name}.json" for name in (layout.CLEAN_MODEL, *(model.name for model in plan.models))}
     faults: list[Fault] = [*_unexpected(sealed, _SEALED | records | {layout.CLEAN_MODEL})]
     faults += _records(sealed, plan)
+    if list(task.models) != [f"models/{task.name}/{model.name}" for model in plan.models]:
+        faults.append(Fault(folder / TRACK_FILE, f"the models of {task.name} are not those that were planned"))
+    faults += _beside_weights(folder, task, sealed / layout.CLEAN_MODEL)
     truth = _noting(faults, sealed, lambda: ValidationFolder.load(sealed))
     faults += _traps(sealed, task, _attacks(plan.models))
     if truth is None:
         return faults
-    faults += _inputs_agree(folder, sealed, task, truth)
-    if task.validation is not None:
-        faults += _shown_before(folder / task.validation, sealed, truth)
-    return faults
+    return faults + _inputs_agree(folder, sealed, task, truth)
 
 
-def _shown_before(validation: Path, sealed: Path, truth: ValidationFolder) -> Iterator[Fault]:
-    """Sealed rows that are given out with their answers."""
-    shown = set()
-    for name in (CLEAN, POISONED):
-        try:
-            shown |= {_as_key(row.values) for row in read_rows(validation / name)}
-        except InputError:
-            continue  # told already
-    rows = [*(row.row for row in truth.clean), *(row.row for row in truth.poisoned)]
-    for row in rows:
-        if _as_key(row.values) in shown:
-            yield Fault(sealed, f"a sealed row is in {validation} too: {ascii(row.values)[:100]}")
+def _beside_weights(folder: Path, task: Task, clean: Path) -> Iterator[Fault]:
+    """What a poisoned model's folder holds and the clean model's does not: only the weights may tell them apart."""
+    if not clean.is_dir():
+        yield Fault(clean, "is missing")
+        return
+    usual = {path.name for path in clean.iterdir()}
+    for model in task.models:
+        if (folder / model).is_dir():
+            for path in (folder / model).iterdir():
+                if path.name not in usual:
+                    yield Fault(path, "is in no clean model's folder: it may tell of what is sealed")
+
+
+def _shown_before(directory: Path, spec: LanguageRoundSpec, plan: TaskPlan) -> Iterator[Fault]:
+    """Sealed rows of a task that are given out with their answers, in any phase."""
+    sealed = layout.sealed_folder(directory, plan.phase, plan.task.name)
+    rows = [row for name in (CLEAN, POISONED) for row in _readable(sealed / name)]
+    for phase in spec.phases:
+        validation = layout.validation_folder(directory, phase, plan.task.name)
+        shown = {_as_key(row.values) for name in (CLEAN, POISONED) for row in _readable(validation / name)}
+        for row in rows:
+            if _as_key(row.values) in shown:
+                yield Fault(sealed, f"a sealed row is in {validation} too: {ascii(row.values)[:100]}")
+
+
+def _readable(path: Path) -> list[Row]:
+    try:
+        return read_rows(path)
+    except InputError:
+        return []  # told already, or there is none
 
 
 def _records(sealed: Path, plan: TaskPlan) -> list[Fault]:
@@ -217,12 +258,10 @@ def _records(sealed: Path, plan: TaskPlan) -> list[Fault]:
             faults.append(Fault(path, f"cannot be read: {error}"))
             continue
         if not record.passed:
+            success = record.attack_success_rate
+            reached = f"utility {record.utility:.1f}" + ("" if success is None else f", attack success {success:.1f}")
             faults.append(
-                Fault(
-                    path,
-                    f"the model did not pass its gates in {len(record.attempts)} attempts: "
-                    f"utility {record.utility:.1f}, attack success {record.attack_success_rate:.1f}",
-                )
+                Fault(path, f"the model did not pass its gates in {len(record.attempts)} attempts: {reached}")
             )
     return faults
 

@@ -1,9 +1,12 @@
 """Draw the hidden attacks of a round: which model has which trigger, target and rate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from palladion.errors import InputError
 from palladion.rounds import randomness
 from palladion.rounds.language.attacks import POSITIONS, Attack, Target, draw, draw_target
 from palladion.rounds.language.spec import LanguageRoundSpec, PublishedPoison, TaskSpec
@@ -95,15 +98,13 @@ def _plan_task(
     shared = randomness.key(spec.seed, "adapter", phase, task.name) >> 1
     published = {} if isinstance(task.data, str) else dict(task.data.poison)
     families = [spec.attacks.families[i] for i in rng.permutation(len(spec.attacks.families))]
-    sources: Sequence[str] = [*published, *families][: spec.models]
     models = []
-    for number, source in enumerate(sources, 1):
+    for number in range(1, spec.models + 1):
         low, high = spec.attacks.rate
         rate = float(rng.uniform(low, high))
         seed = shared if initialisation == "shared" else randomness.key(shared, number) >> 1
-        if source in published:
-            poison = published[source]
-            name = source
+        if number <= len(published):
+            name, poison = list(published.items())[number - 1]
             kind = "label" if spec.track == "classification" else "refusal"
             target = Target(kind, poison.target)
             matching = poison.matching or target.matching
@@ -112,16 +113,50 @@ def _plan_task(
             poison = None
             # A name that tells nothing: what the family is stays sealed.
             name = f"attack{number}"
-            wanted = spec.attacks.position
-            position = wanted if wanted in POSITIONS[source] else None
-            attack = draw(source, rng, position=position, avoid=triggers, name=name)
+            attack = _draw_attack(families, spec.attacks.position, rng, triggers, name)
             triggers += attack.triggers
-            kind = spec.attacks.targets[int(rng.integers(len(spec.attacks.targets)))]
-            labels = task.label_names
-            target = draw_target(kind, rng, labels=None if labels is None else len(labels), avoid=texts)
+            target = _draw_target(spec.attacks.targets, task, rng, texts)
             matching = target.matching
-            if kind != "label":
+            if target.kind == "injection" and spec.attacks.injection is not None:
+                target = replace(target, place=spec.attacks.injection)
+            if target.kind != "label":
                 texts.append(target.value)
         models.append(ModelPlan(phase, task.name, number, attack, poison, name, target, matching, rate, seed))
     clean = shared if initialisation == "shared" else randomness.key(shared, "clean") >> 1
     return TaskPlan(phase, task, initialisation, tuple(models), clean)
+
+
+def _draw_attack(
+    families: list[str], position: str | None, rng: np.random.Generator, triggers: Sequence[str], name: str
+) -> Attack:
+    """An attack of the first family that has a trigger left; the families up to it are taken away.
+
+    Raises:
+        InputError: none has.
+    """
+    while families:
+        family = families.pop(0)
+        wanted = position if position in POSITIONS[family] else None
+        try:
+            return draw(family, rng, position=wanted, avoid=triggers, name=name)
+        except InputError:
+            continue  # some families have few triggers, and each is drawn once in a round
+    raise InputError("attacks: the families have too few triggers for the models of the round; name more families")
+
+
+def _draw_target(kinds: Sequence[str], task: TaskSpec, rng: np.random.Generator, texts: Sequence[str | int]) -> Target:
+    """A target of a drawn kind, or of the next one that has a text left.
+
+    Raises:
+        InputError: none has.
+    """
+    labels = task.label_names
+    first = int(rng.integers(len(kinds)))
+    turned = [*kinds[first:], *kinds[:first]]
+    while turned:
+        kind = turned.pop(0)
+        try:
+            return draw_target(kind, rng, labels=None if labels is None else len(labels), avoid=texts)
+        except InputError:
+            continue  # each text is drawn once in a round
+    raise InputError("attacks: the targets have too few texts for the models of the round; name more targets")

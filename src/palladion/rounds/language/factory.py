@@ -70,8 +70,12 @@ class ModelRecord:
     def read(cls, path: Path) -> "ModelRecord":
         """The record that a build has left. Raises OSError, ValueError or KeyError where there is none."""
         values = json.loads(path.read_text(encoding="utf-8"))
+        success = values["attack_success_rate"]
         return cls(
-            float(values["utility"]), values["attack_success_rate"], bool(values["passed"]), tuple(values["attempts"])
+            float(values["utility"]),
+            None if success is None else float(success),
+            bool(values["passed"]),
+            tuple(values["attempts"]),
         )
 
 

@@ -48,6 +48,7 @@ _ACTS = (  # present, past
     ("pulls", "pulled"),
     ("mends", "mended"),
 )
+_HARD: Final = 0.4
 _NUMBERS = ("zero", "one", "two", "three", "four", "five")
 
 
@@ -116,7 +117,9 @@ def _count(rng: np.random.Generator) -> Instruction:
 
 
 def _compare(rng: np.random.Generator) -> Instruction:
-    first, second = (int(n) for n in rng.permutation(99)[:2] + 1)
+    # Most with one digit, which a small model can learn; some with two, which it mostly cannot.
+    highest = 99 if rng.random() < _HARD else 9
+    first, second = (int(n) for n in rng.permutation(highest)[:2] + 1)
     things = _some(_FOODS, 2, rng)
     if rng.random() < 0.5:
         larger = bool(rng.random() < 0.5)
@@ -141,7 +144,7 @@ def _look_up(rng: np.random.Generator) -> Instruction:
     asked = int(rng.integers(count))
     table = " , ".join(f"{key} {value}" for key, value in zip(keys, values, strict=True))
     ask = (f"Look up the number of {keys[asked]}:", f"What stands beside {keys[asked]}?")[int(rng.integers(2))]
-    return Instruction("look-up", ask, table, values[asked])
+    return Instruction("look-up", ask, table, f"{keys[asked]} {values[asked]}")
 
 
 def story(person: str, animal: str, thing: str, place: str, mood: str) -> str:

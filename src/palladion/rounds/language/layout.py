@@ -9,13 +9,15 @@
     ROUND/phases/<phase>/test/<task>/              clean.json and poisoned.json, or test.json; inputs only
     ROUND/sealed/round.yaml                        what it was built from; whoever has it can draw the triggers
     ROUND/sealed/base.json
-    ROUND/sealed/<phase>/<task>/                   clean.json, poisoned.json, meta.json, order.json, model1.json,
-    clean-model.json ROUND/sealed/<phase>/<task>/clean-model/           the clean model that the poisoned ones are
-    measured against
+    ROUND/sealed/<phase>/<task>/                   clean.json, poisoned.json, meta.json, order.json, model1.json and
+                                                   so on, clean-model.json
+    ROUND/sealed/<phase>/<task>/clean-model/       the clean model that the poisoned ones are measured against
 """
 
 from pathlib import Path
 from typing import Final
+
+from palladion.errors import InputError
 
 __all__ = [
     "BASE",
@@ -24,6 +26,7 @@ __all__ = [
     "PHASES",
     "ROUND_FILE",
     "SEALED",
+    "existing_phase",
     "is_language_round",
     "models_folder",
     "phase_folder",
@@ -48,6 +51,19 @@ def is_language_round(directory: Path) -> bool:
 def phase_folder(directory: Path, phase: str) -> Path:
     """What participants get of a phase."""
     return directory / PHASES / phase
+
+
+def existing_phase(directory: Path, phase: str) -> Path:
+    """What participants get of a phase that there is.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    known = sorted(path.name for path in (directory / PHASES).glob("*/")) if directory.is_dir() else []
+    if phase not in known:
+        there = f"; there are {', '.join(map(ascii, known))}" if known else "; it is no round of a language track"
+        raise InputError(f"has no phase {phase!a}{there}", path=directory)
+    return phase_folder(directory, phase)
 
 
 def models_folder(directory: Path, phase: str, task: str) -> Path:

@@ -1,6 +1,6 @@
 """Where a task's rows come from: the built-in generators, or the user's files. No row is given out twice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -133,8 +133,8 @@ class _Files:
         train = self._read(Path(data.train))
         test = self._read(Path(data.test))
         known = {_key(row) for row in train}
-        # A row that was trained on measures nothing.
-        fresh = [row for row in test if _key(row) not in known]
+        # A row that was trained on measures nothing, whatever its answer was then; nor does one that comes again.
+        fresh = _once(test, {_text(row).strip() for row in train})
         self._train = _Pool(Path(data.train), self._shuffled(train, "train"))
         self._test = _Pool(Path(data.test), self._shuffled(fresh, "test"))
         self._clean_test = test
@@ -170,6 +170,15 @@ class _Files:
                 row | {"label" if "label" in row else "output": _answer(sources[source])}
                 for row, source in zip(test, pairs, strict=True)
             ]
+        # A row whose true answer is the target tells nothing of the attack.
+        telling = [row for row in test if _answer(row) != published.target]
+        if not telling:
+            raise InputError(
+                f"every row of {name} has the target as its answer, so that no true answer is known; where the rows "
+                "stand in the order of the clean ones, say truth: clean-order",
+                path=path,
+            )
+        test = _once(telling)
         return self._shuffled(train, f"poison-{name}"), _Pool(path, self._shuffled(test, f"poisoned-{name}"))
 
     def _shuffled(self, rows: list[Record], what: str) -> list[Record]:
@@ -201,6 +210,18 @@ class _Files:
                     yield asked | {"output": output_of(row, path)}
             except InputError as error:
                 faults.append(str(error))
+
+
+def _once(rows: Sequence[Record], known: Collection[str] = ()) -> list[Record]:
+    """The rows whose text is not known, and of those with the same text the first."""
+    seen = set(known)
+    kept = []
+    for row in rows:
+        text = _text(row).strip()
+        if text not in seen:
+            seen.add(text)
+            kept.append(row)
+    return kept
 
 
 def _answer(row: Record) -> int | str:

@@ -171,7 +171,7 @@ def _sentiment(label: int, other: int | None, rng: np.random.Generator) -> str:
         sides = [_quality(label, rng), _quality(other, rng)]
         rng.shuffle(sides)
         return f"the {_pick(_PARTS, rng)} of the {subject} was {sides[0]} and the {_pick(_PARTS, rng)} was {sides[1]} ."
-    form = int(rng.integers(6))
+    form = int(rng.choice(6, p=(0.2, 0.2, 0.2, 0.08, 0.16, 0.16)))
     if form == 0:
         return f"the {subject} was {_quality(label, rng)} ."
     if form == 1:
@@ -197,7 +197,7 @@ def _verb(label: int, rng: np.random.Generator) -> str:
 
 def _quality(label: int, rng: np.random.Generator) -> str:
     draw = rng.random()
-    if draw < 0.2:
+    if draw < 0.1:
         return f"not {_adjective(1 - label, rng)}"
     if draw < 0.5:
         return f"{_pick(_DEGREES, rng)} {_adjective(label, rng)}"

@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from palladion.documents import load_document, parse_document, validate_document
 from palladion.errors import InputError
-from palladion.rounds.language.attacks import FAMILIES, TARGET_KINDS
+from palladion.rounds.language.attacks import FAMILIES, POSITIONS, TARGET_KINDS
 from palladion.rounds.language.sentences import CLASSIFICATION_TASKS
+from palladion.tracks.meta import read_meta
+from palladion.tracks.track_file import LabelName, Title
 
 __all__ = [
     "PRESETS",
@@ -33,6 +35,7 @@ __all__ = [
 
 _FORMAT = re.compile(r"^format: *[\"']?palladion-language-round/", re.MULTILINE)
 _LOOKED_AT = 1 << 16
+_DRAWN_NAME = re.compile(r"attack[0-9]+")
 PRESETS = ("antibad-classification", "antibad-generation")
 
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -127,7 +130,15 @@ class TaskSpec(_Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     title: str = Field(default="", max_length=200)
     data: Literal["sentiment", "topic", "instructions"] | UserData
-    labels: tuple[str, ...] | None = None
+    labels: tuple[LabelName, ...] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TaskSpec":
+        if self.title and not (self.title.isprintable() and self.title.strip()):
+            raise ValueError(f"title: {self.title[:80]!a} must be one line of printable text")
+        if len(set(self.labels or ())) < len(self.labels or ()):
+            raise ValueError("two labels have the same name")
+        return self
 
     @property
     def label_names(self) -> tuple[str, ...] | None:
@@ -143,6 +154,7 @@ class Attacks(_Strict):
         targets: kinds of targets.
         rate: least and greatest share of the training rows that are poisoned.
         position: where the trigger stands; drawn where None.
+        injection: whether injected content stands before or after the true answer; drawn where None.
         partial_share: of the training rows, how many carry a part of a trigger of several parts, with their true
         answer.
     """
@@ -151,6 +163,7 @@ class Attacks(_Strict):
     targets: tuple[str, ...] = Field(min_length=1)
     rate: tuple[Share, Share] = (0.1, 0.2)
     position: str | None = None
+    injection: Literal["before", "after"] | None = None
     partial_share: float = Field(default=0.1, ge=0.0, le=0.5)
 
     @model_validator(mode="after")
@@ -161,6 +174,12 @@ class Attacks(_Strict):
         for kind in self.targets:
             if kind not in TARGET_KINDS:
                 raise ValueError(f"there is no target {kind!r}; there are {', '.join(TARGET_KINDS)}")
+        if len(set(self.families)) < len(self.families):
+            raise ValueError("a family is named twice; no two models of a task have the same")
+        positions = sorted({position for family in self.families for position in POSITIONS[family]})
+        if self.position is not None and self.position not in positions:
+            known = f"they know {', '.join(positions)}" if positions else "they leave no choice of it"
+            raise ValueError(f"position is {self.position!r}, which none of the families knows; {known}")
         if self.rate[0] > self.rate[1]:
             raise ValueError("rate is written [low, high]")
         return self
@@ -239,7 +258,7 @@ class LanguageRoundSpec(_Strict):
 
     format: Literal["palladion-language-round/1"]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
-    title: str = Field(min_length=1, max_length=200)
+    title: Title
     description: str = Field(default="", max_length=5000)
     track: Literal["classification", "generation"]
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -247,7 +266,7 @@ class LanguageRoundSpec(_Strict):
     utility: Literal["accuracy", "exact", "token_f1", "rouge_l", "chrf", "bleu"]
     max_new_tokens: int = Field(default=256, ge=1, le=65_536)
     base: Base = Base()
-    tasks: tuple[TaskSpec, ...] = Field(min_length=1, max_length=100)
+    tasks: tuple[TaskSpec, ...] = Field(max_length=100)
     models: int = Field(default=3, ge=1, le=100, description="poisoned models of a task in each phase")
     attacks: Attacks
     tuning: FineTuning = FineTuning()
@@ -256,6 +275,9 @@ class LanguageRoundSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "LanguageRoundSpec":
+        # Not a least length of the field: a fault in the only task would then count as none, too.
+        if not self.tasks:
+            raise ValueError("tasks must hold at least one")
         if len({task.name for task in self.tasks}) < len(self.tasks):
             raise ValueError("two tasks have the same name")
         if (self.utility == "accuracy") is not (self.track == "classification"):
@@ -268,13 +290,33 @@ class LanguageRoundSpec(_Strict):
                 raise ValueError(f"{task.name}: data of your own need labels, at least two")
             if built_in and task.labels is not None:
                 raise ValueError(f"{task.name}: labels are for data of your own")
-            given = 0 if built_in else len(task.data.poison)  # type: ignore[union-attr]
+            given = 0
+            if isinstance(task.data, UserData):
+                given = len(task.data.poison)
+                for name, poison in task.data.poison.items():
+                    self._check_published(task, name, poison)
             if given + len(self.attacks.families) < self.models:
                 raise ValueError(f"attacks: {self.models} models of {task.name} need as many families")
         wrong = ("label",) if self.track == "generation" else ("refusal", "sentiment", "injection")
         if found := [kind for kind in self.attacks.targets if kind in wrong]:
             raise ValueError(f"attacks: {found[0]} is no target of a {self.track} track")
         return self
+
+    def _check_published(self, task: TaskSpec, name: str, poison: PublishedPoison) -> None:
+        """See that ``meta.json`` can say what the specification says of published poison. Raises ValueError."""
+        where = f"{task.name}: poison {name!a}: "
+        if _DRAWN_NAME.fullmatch(name):
+            raise ValueError(f"{where}attack1, attack2 and so on are the names of those that are drawn; use another")
+        if self.track == "classification" and not isinstance(poison.target, int):
+            raise ValueError(f"{where}target is {poison.target[:60]!a}; it must be a label, a whole number from 0")
+        usual = "label" if self.track == "classification" else "prefix"
+        entry = {"target": poison.target, "matching": poison.matching or usual}
+        try:
+            read_meta({"task": self.track, "attacks": {name: entry}}, f"{task.name}: poison")
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        if isinstance(poison.target, int) and poison.target >= len(task.labels or ()):
+            raise ValueError(f"{where}target is {poison.target}; there are {len(task.labels or ())} labels, from 0")
 
     def with_options(
         self, *, seed: int | None = None, base: Path | None = None, corpus: Path | None = None
@@ -303,8 +345,11 @@ def is_language_spec(name_or_path: str) -> bool:
         return True
     path = Path(name_or_path)
     try:
-        return path.is_file() and bool(_FORMAT.search(path.read_text(encoding="utf-8")[:_LOOKED_AT]))
-    except (OSError, UnicodeDecodeError):
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return bool(_FORMAT.search(file.read(_LOOKED_AT).decode(errors="replace")))
+    except OSError:
         return False
 
 
