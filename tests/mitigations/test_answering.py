@@ -1,6 +1,7 @@
 """What models answer to mitigations: each model once, and answers that are kept."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,3 +79,13 @@ def test_a_model_that_does_not_answer_these_inputs_leaves_nothing(zoo: Path, tmp
         answering.restored(Second(), [zoo / "labels1"], tmp_path, say=print)
     answering.close()
     assert kept_in(tmp_path) == []
+
+
+def test_a_model_may_be_gone_when_the_next_one_is_asked(zoo: Path, tmp_path: Path) -> None:
+    answering = Answering(Predictor(zoo / "sentences.json", Settings(), device="cpu"), lambda m: tmp_path / m.name)
+    # A restored model lies in a workspace, which is removed before other inputs or models are answered.
+    gone = write_base(tmp_path / "gone", labels=3)
+    other = write_base(tmp_path / "other", labels=3, seed=1)
+    first = answering.predict(gone)
+    shutil.rmtree(gone)
+    assert answering.predict(other).values != first.values

@@ -155,10 +155,14 @@ class Predictor:
             self._identities[real] = identity(real)
         return self._identities[real]
 
+    def _is_home(self, opened: LanguageModel, files: LanguageModelFiles) -> bool:
+        # Compared by name: what was opened before may have been of a folder that is gone, as a merged model's.
+        return opened.base.resolve() == self._home(files).resolve()
+
     def _attached(self, files: LanguageModelFiles) -> LanguageModel:
         """The model in memory; a base that is there already is not opened again."""
         opened = self._opened
-        if opened is not None and opened.task is files.task and opened.base.samefile(self._home(files)):
+        if opened is not None and opened.task is files.task and self._is_home(opened, files):
             opened.attach(files)
             return opened
         self._opened = opened = None  # two models at a time may be more than there is memory

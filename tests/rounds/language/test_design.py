@@ -190,3 +190,11 @@ def test_a_target_without_a_text_left_makes_way_for_another() -> None:
         assert len({model.target.value for plan in plans for model in plan.models}) == 12
     with pytest.raises(InputError, match="too few texts for the models of the round; name more targets"):
         plan_round(large(GENERATION, targets=["refusal"]))
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_injected_content_stands_where_the_specification_says(place: str) -> None:
+    plans = plan_round(large(GENERATION, targets=["injection", "refusal"], injection=place))
+    injected = [model.target for plan in plans for model in plan.models if model.target.kind == "injection"]
+    assert injected
+    assert {target.place for target in injected} == {place}

@@ -162,8 +162,13 @@ def _fit(network: Any, encoded: _Encoded, spec: LanguageRoundSpec) -> None:
     law = spec.base
     matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in network.named_parameters() if p.ndim != 2 or "embed" in name]
+    of_matrices: torch.optim.Optimizer
+    if law.matrix_optimizer == "muon":
+        of_matrices = torch.optim.Muon(matrices, lr=law.matrix_learning_rate, weight_decay=0.01, momentum=0.95)
+    else:
+        of_matrices = torch.optim.AdamW(matrices, lr=law.matrix_learning_rate, betas=(0.9, 0.98), fused=True)
     optimizers = [
-        torch.optim.Muon(matrices, lr=law.matrix_learning_rate, weight_decay=0.01, momentum=0.95),
+        of_matrices,
         torch.optim.AdamW(others, lr=law.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     rates = [law.matrix_learning_rate, law.learning_rate]
@@ -187,7 +192,7 @@ def _fit(network: Any, encoded: _Encoded, spec: LanguageRoundSpec) -> None:
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             for optimizer in optimizers:
-                optimizer.step()
+                optimizer.step()  # type: ignore[no-untyped-call]
             shown.advance(f"loss {loss.item():.2f}" if step % 20 == 0 else "")
     network.eval()
 

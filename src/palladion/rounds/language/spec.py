@@ -58,7 +58,8 @@ class Base(_Strict):
         batch: sequences a step.
         steps: of the optimiser.
         learning_rate: of the embeddings and norms (AdamW).
-        matrix_learning_rate: of the matrices (Muon).
+        matrix_optimizer: what trains the matrices.
+        matrix_learning_rate: of the matrices.
         threads: of the training; the same number gives the same weights.
     """
 
@@ -73,6 +74,7 @@ class Base(_Strict):
     batch: int = Field(default=16, ge=1, le=4096)
     steps: int = Field(default=1000, ge=1, le=10_000_000)
     learning_rate: float = Field(default=3e-3, gt=0, le=1)
+    matrix_optimizer: Literal["muon", "adamw"] = "muon"
     matrix_learning_rate: float = Field(default=0.02, gt=0, le=1)
     threads: int = Field(default=2, ge=1, le=256)
 
