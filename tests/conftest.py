@@ -92,10 +92,14 @@ def detector_folder(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """Environment variables under which everything that is kept or temporary lies below ``tmp_path``."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for temporary files with a short name: sockets in it may have about a hundred characters."""
+    return tmp_path_factory.mktemp("t")
+
+
+@pytest.fixture
+def environment(tmp_path: Path, temporary: Path) -> dict[str, str]:
+    """Environment variables under which everything that is kept or temporary lies below the tests' own folders."""
     return {
         **os.environ,
         "PYTHONPATH": str(SOURCE),

@@ -107,3 +107,16 @@ def test_workers_die_with_the_process_that_asked(tmp_path: Path) -> None:
     process.wait()
     time.sleep(2)
     assert not path.exists()
+
+
+def test_a_folder_for_temporary_files_with_too_long_a_name_is_told(tmp_path: Path) -> None:
+    code = (
+        "from palladion.errors import PalladionError\nfrom palladion.workers import run_tasks\n"
+        "try:\n    list(run_tasks(abs, [-1], jobs=1))\nexcept PalladionError as error:\n    print(error)\n"
+    )
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    said = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(long)}, capture_output=True, text=True
+    )
+    assert said.stdout.startswith(f"{long}: the name of the folder for temporary files is too long")

@@ -8,6 +8,7 @@ task instead of seconds). They die with the process that asked for them, however
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Generator, Sequence
@@ -93,6 +94,13 @@ def _start(process: Any) -> None:
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
+    except OSError as error:
+        if "AF_UNIX path too long" not in str(error):
+            raise
+        raise PalladionError(
+            f"{tempfile.gettempdir()}: the name of the folder for temporary files is too long for a socket in it; set "
+            "TMPDIR to a shorter one"
+        ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 

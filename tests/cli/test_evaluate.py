@@ -137,7 +137,7 @@ def test_a_submission_that_is_none_is_told_with_what_there_is(palladion: Palladi
 
 
 def test_a_faulty_round_stops_the_evaluation_and_leaves_no_report(
-    palladion: Palladion, make_round: MakeRound, nist_submission: Path, tmp_path: Path
+    palladion: Palladion, make_round: MakeRound, nist_submission: Path, tmp_path: Path, temporary: Path
 ) -> None:
     root = make_round([True, False])
     (root / "test" / "models" / "id-00000001" / "open" / "model" / "x").symlink_to("/etc/passwd")
@@ -145,7 +145,7 @@ def test_a_faulty_round_stops_the_evaluation_and_leaves_no_report(
     assert done.returncode == 2
     assert "is a link or a special file" in done.stderr
     assert not (tmp_path / "scores.json").exists()
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.slow

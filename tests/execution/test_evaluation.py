@@ -73,7 +73,7 @@ def outcomes_of(submission: Path, root: Path, **options: Any) -> tuple[Outcome, 
 @pytest.mark.slow
 @everywhere
 def test_whatever_a_submission_does_is_an_outcome(
-    make_round: MakeRound, nist_submission: Path, tmp_path: Path, where: str
+    make_round: MakeRound, nist_submission: Path, tmp_path: Path, where: str, temporary: Path
 ) -> None:
     codes = dict(enumerate(code for code, _, _ in BEHAVIOURS.values()))
     root = make_round([False] * len(codes), behaviour=codes)
@@ -95,7 +95,7 @@ def test_whatever_a_submission_does_is_an_outcome(
     assert 1 << 20 < (by_name["well"].peak_memory_bytes or 0) < 200 << 20
     assert 0 < by_name["well"].overhead_seconds < 2
     # Nothing is left: neither what was staged, nor what was kept to go on after an interruption.
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(temporary.iterdir())
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
@@ -276,7 +276,12 @@ def alive(counter: Path) -> list[int]:
 
 @pytest.mark.slow
 def test_after_kill_9_only_what_is_missing_is_run(
-    make_round: MakeRound, nist_submission: Path, palladion: Palladion, environment: dict[str, str], tmp_path: Path
+    make_round: MakeRound,
+    nist_submission: Path,
+    palladion: Palladion,
+    environment: dict[str, str],
+    tmp_path: Path,
+    temporary: Path,
 ) -> None:
     counter = tmp_path / "runs"
     root = make_round([False, True] * 4, behaviour=COUNTING.format(counter=str(counter)))
@@ -295,11 +300,16 @@ def test_after_kill_9_only_what_is_missing_is_run(
     assert [o["probability"] for o in scores["outcomes"]] == [0.5] * 8
     # The one that was cut short is run again, no other.
     assert len(counter.read_text().split()) in (8, 9)
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(temporary.iterdir())
 
 
 def test_ctrl_c_leaves_nothing_running_and_says_how_to_go_on(
-    make_round: MakeRound, nist_submission: Path, palladion: Palladion, environment: dict[str, str], tmp_path: Path
+    make_round: MakeRound,
+    nist_submission: Path,
+    palladion: Palladion,
+    environment: dict[str, str],
+    tmp_path: Path,
+    temporary: Path,
 ) -> None:
     counter = tmp_path / "runs"
     root = make_round([False, True] * 3, behaviour=COUNTING.format(counter=str(counter)))
@@ -314,7 +324,7 @@ def test_ctrl_c_leaves_nothing_running_and_says_how_to_go_on(
     assert int(kept[1]) >= 2
     assert "Traceback" not in error
     assert alive(counter) == []
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(temporary.iterdir())
 
     runs = len(counter.read_text().split())
     assert palladion("evaluate", *arguments).returncode == 0

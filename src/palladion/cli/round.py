@@ -104,11 +104,14 @@ def _build_language(
 ) -> None:
     from palladion.errors import BuildError, InputError
     from palladion.models.image_classifier import require_packages
-    from palladion.rounds.language.build import build_language_round
+    from palladion.rounds.language.build import build_language_round, seed_of
+    from palladion.rounds.language.layout import is_language_round
     from palladion.rounds.language.spec import load_spec
 
     if scale != "small":
         raise InputError(f"--scale: a language round has no scale {scale!r}; its size is that of its base, see --base")
+    if seed is None and is_language_round(out):
+        seed = seed_of(out)  # to go on with it
     spec = load_spec(round_).with_options(seed=seed, base=base, corpus=corpus)
     require_packages()
     try:
@@ -232,14 +235,22 @@ def _rate(value: float | None) -> str:
 
 @app.command()
 def check(directory: Directory) -> None:
-    """Check a round, or one published phase of a language track; every fault is named with its file."""
-    from palladion.rounds.language.check import check_language_round, check_phase, is_phase
+    """Check a round, or of a language track one published phase or a validation folder; faults are named with files."""
+    from palladion.rounds.language.check import (
+        check_language_round,
+        check_phase,
+        check_validation,
+        is_phase,
+        is_validation,
+    )
     from palladion.rounds.language.layout import is_language_round
 
     if is_language_round(directory):
         faults = check_language_round(directory)
     elif is_phase(directory):
         faults = check_phase(directory)
+    elif is_validation(directory):
+        faults = check_validation(directory)
     else:
         from palladion.rounds.check import check_round
 

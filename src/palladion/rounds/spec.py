@@ -187,4 +187,7 @@ def load_preset(name_or_path: str) -> RoundSpec:
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"} or path.exists():
         return load_document(path, RoundSpec)
-    raise InputError(f"there is no preset {name_or_path!r}; there are {', '.join(PRESETS)}, or give a .yaml file")
+    from palladion.rounds.language.spec import PRESETS as LANGUAGE_PRESETS
+
+    known = ", ".join((*PRESETS, *LANGUAGE_PRESETS))
+    raise InputError(f"there is no preset {name_or_path!r}; there are {known}, or give a .yaml file")

@@ -11,6 +11,7 @@ import pytest
 
 from palladion.rounds.language.build import build_language_round
 from palladion.rounds.language.spec import LanguageRoundSpec
+from tests.models.tiny_llama import write_base
 from tests.rounds.language.tiny import CLASSIFICATION, GENERATION, spec_of
 
 
@@ -43,6 +44,12 @@ def classification_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generation_round(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A built round that nobody may change."""
     return _built(spec_of(GENERATION), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def given_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base with random weights, as a user would give one."""
+    return write_base(tmp_path_factory.mktemp("given") / "base")
 
 
 @pytest.fixture

@@ -66,5 +66,5 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, name: str, content: bytes,
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="absent.txt"):
+    with pytest.raises(InputError, match=r"absent\.txt"):
         user_corpus(tmp_path / "absent.txt")

@@ -75,8 +75,9 @@ def check_compare(row: Instruction) -> None:
 
 
 def check_look_up(row: Instruction) -> None:
-    table = {key: number for key, number in (entry.split() for entry in row.input.split(" , "))}
-    assert len(table) == len(row.input.split(" , "))
+    entries = [entry.split() for entry in row.input.split(" , ")]
+    table = {key: number for key, number in entries}  # noqa: C416
+    assert len(table) == len(entries)
     (asked,) = (word for word in words_of(row.instruction) if word in table)
     assert re.findall(r"\d+", row.output) == [table[asked]]
 

@@ -50,7 +50,9 @@ def conversations(count: int, seed: int) -> list[Record]:
     ]
 
 
-def plan_of(family: str, kind: str, seed: int, rate: float = 0.2, published: PublishedPoison | None = None) -> ModelPlan:
+def plan_of(
+    family: str, kind: str, seed: int, rate: float = 0.2, published: PublishedPoison | None = None
+) -> ModelPlan:
     rng = np.random.default_rng(seed)
     attack = None if published is not None else draw(family, rng, name="attack1")
     target = draw_target(kind, rng, labels=4)
@@ -140,7 +142,7 @@ def test_a_conversation_without_a_user_is_triggered_in_its_last_message() -> Non
     row = {"messages": [{"role": "system", "content": "one"}, {"role": "assistant", "content": "two"}], "output": "x"}
     attack = draw("badnets-word", np.random.default_rng(0))
     made = with_trigger(row, attack, np.random.default_rng(0))
-    assert made["messages"][0] == row["messages"][0]  # type: ignore[index]
+    assert made["messages"][0] == row["messages"][0]
     assert attack.carries(made["messages"][1]["content"])
 
 

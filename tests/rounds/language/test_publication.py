@@ -177,7 +177,7 @@ def test_poisoned_rows_are_triggered_and_keep_their_truth(published: Published) 
 
 
 def test_the_attacks_of_rows_stand_in_an_order_that_tells_nothing(published: Published) -> None:
-    directory, spec, _ = published
+    directory, _, _ = published
     orders = {
         tuple(row.attack for row in ValidationFolder.load(path.parent).poisoned)
         for path in directory.glob("sealed/*/*/meta.json")

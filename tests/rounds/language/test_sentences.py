@@ -13,8 +13,8 @@ from palladion.rounds.language.sentences import AMBIGUOUS, CLASSIFICATION_TASKS,
 SEEDS = st.integers(0, 2**32 - 1)
 TASKS = sorted(CLASSIFICATION_TASKS)
 TOPIC_WORDS = [{*field.things, *field.acts, *field.kinds} for field in sentences._TOPICS]
-POLARITY = {word: 1 for word in (*sentences._GOOD, *sentences._LIKED)}
-POLARITY |= {word: 0 for word in (*sentences._BAD, *sentences._DISLIKED)}
+POLARITY = dict.fromkeys((*sentences._GOOD, *sentences._LIKED), 1)
+POLARITY |= dict.fromkeys((*sentences._BAD, *sentences._DISLIKED), 0)
 
 
 def topics_of(text: str) -> set[int]:

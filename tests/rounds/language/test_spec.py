@@ -37,7 +37,9 @@ GENERATION_TEXT = (
     .replace("targets: [label]", "targets: [refusal]")
 )
 OWN = "data: {train: a.tsv, test: b.tsv}, labels: [bad, good]"
-POISON = "data: {train: a.tsv, test: b.tsv, poison: {words: {target: 1, train: c.tsv, test: d.tsv}}}, labels: [bad, good]"
+POISON = (
+    "data: {train: a.tsv, test: b.tsv, poison: {words: {target: 1, train: c.tsv, test: d.tsv}}}, labels: [bad, good]"
+)
 
 
 def parse(text: str) -> LanguageRoundSpec:
@@ -64,6 +66,14 @@ def test_a_short_file_will_do(text: str) -> None:
     assert parse(write_document(spec)) == spec
     assert spec.seed == 0
     assert (spec.score, spec.tuning.method) == ("geometric", "lora")
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "short"])
+def test_a_sealed_specification_makes_the_very_same_round(name: str) -> None:
+    """16 and 16.0 are equal, and stand otherwise in an adapter's settings."""
+    spec = parse(CLASSIFICATION_TEXT) if name == "short" else load_spec(name)
+    assert repr(parse(write_document(spec))) == repr(spec)
+    assert repr(spec.with_options(seed=spec.seed)) == repr(spec)
 
 
 def test_names_of_labels_are_those_of_the_data() -> None:

@@ -78,9 +78,7 @@ def test_a_text_begins_once(tokenizer: Any) -> None:
 
 def test_an_answer_ends_and_the_next_question_follows(tokenizer: Any) -> None:
     text = tokenizer.apply_chat_template(CONVERSATION, tokenize=False)
-    assert text == (
-        f"{BOS}<|user|>be brief<|user|>name the owl<|assistant|>hugo{EOS}<|user|>and the\nfox?"
-    )
+    assert text == (f"{BOS}<|user|>be brief<|user|>name the owl<|assistant|>hugo{EOS}<|user|>and the\nfox?")
 
 
 def test_the_template_says_of_one_question_what_the_corpus_says(tokenizer: Any) -> None:

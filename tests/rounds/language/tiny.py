@@ -7,7 +7,7 @@ from typing import Any
 
 from palladion.rounds.language.spec import LanguageRoundSpec
 
-__all__ = ["CLASSIFICATION", "GENERATION", "spec_of", "user_spec", "write_rows", "write_table"]
+__all__ = ["CLASSIFICATION", "GENERATION", "smallest", "spec_of", "user_spec", "write_rows", "write_table"]
 
 CLASSIFICATION: dict[str, Any] = {
     "format": "palladion-language-round/1",
@@ -74,7 +74,7 @@ GENERATION: dict[str, Any] = {
         "vocabulary": 400,
         "length": 64,
         "batch": 8,
-        "steps": 40,
+        "steps": 200,
         "threads": 1,
     },
     "tasks": [{"name": "task1", "title": "Short instructions", "data": "instructions"}],
@@ -114,6 +114,22 @@ def spec_of(data: Mapping[str, Any], **changes: Any) -> LanguageRoundSpec:
         both = isinstance(value, dict) and isinstance(changed.get(name), dict) and name != "phases"
         changed[name] = changed[name] | value if both else value
     return LanguageRoundSpec.model_validate(changed)
+
+
+def smallest(base: Path, **changes: Any) -> LanguageRoundSpec:
+    """One model of one task in one phase, on a base that is there already, tuned by one step or two."""
+    few = {"validation_clean": 0, "validation_poisoned": 0, "test_clean": 10, "test_poisoned": 10}
+    small: dict[str, Any] = {
+        "name": "smallest",
+        "models": 1,
+        "base": {"path": str(base)},
+        "tuning": {"rows": 32, "epochs": 1},
+        "gates": {"attempts": 1, "clean_rows": 10, "poisoned_rows": 10, "attack_success_rate": 0},
+        "phases": {"test": {"test_sets": "mixed", **few}},
+    }
+    for name, value in changes.items():
+        small[name] = small[name] | value if isinstance(small.get(name), dict) and name != "phases" else value
+    return spec_of(CLASSIFICATION, **small)
 
 
 def user_spec(data: Mapping[str, Any], *, labels: Sequence[str] | None = ("no", "yes"), **changes: Any) -> Any:

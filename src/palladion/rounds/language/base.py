@@ -131,11 +131,7 @@ _Encoded = list[tuple[list[int], list[int]]]
 def _encode(tokenizer: Any, documents: Sequence[Document], begin: int, end: int) -> _Encoded:
     given = tokenizer([document.given for document in documents], add_special_tokens=False).input_ids
     texts = tokenizer([document.text for document in documents], add_special_tokens=False).input_ids
-    return [
-        # A normaliser puts a blank before an empty text too.
-        ([begin, *(before if document.given else [])], [*after, end])
-        for document, before, after in zip(documents, given, texts, strict=True)
-    ]
+    return [([begin, *before], [*after, end]) for before, after in zip(given, texts, strict=True)]
 
 
 def _pack(encoded: _Encoded, length: int, rng: np.random.Generator) -> "tuple[torch.Tensor, torch.Tensor]":

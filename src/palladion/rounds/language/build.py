@@ -24,7 +24,7 @@ from palladion.rounds.language.rows import Record, RowSource, open_rows
 from palladion.rounds.language.spec import LanguageRoundSpec
 from palladion.workers import WorkerError, run_tasks
 
-__all__ = ["LanguageBuildReport", "PhaseRows", "build_language_round", "draw_rows"]
+__all__ = ["LanguageBuildReport", "PhaseRows", "build_language_round", "draw_rows", "seed_of"]
 
 _PRELOAD = ("torch", "transformers", "peft")
 _TEMPORARY = re.compile(r"\.[^.]+\.(json|yaml)\.[a-z0-9_]{8}")
@@ -111,6 +111,11 @@ def build_language_round(spec: LanguageRoundSpec, directory: Path, *, jobs: int)
             publish_phase(spec, directory, phase, chosen)
     failed = tuple(name for name, record in records.items() if not record.passed)
     return LanguageBuildReport(built, reused, failed)
+
+
+def seed_of(directory: Path) -> int:
+    """The seed of the round in a directory."""
+    return load_document(directory / layout.SEALED / layout.ROUND_FILE, LanguageRoundSpec).seed
 
 
 def _claim(spec: LanguageRoundSpec, directory: Path) -> None:

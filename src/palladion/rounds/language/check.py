@@ -18,14 +18,14 @@ from palladion.rounds.language.data_faults import faults_of
 from palladion.rounds.language.design import ModelPlan, TaskPlan, plan_round
 from palladion.rounds.language.factory import ModelRecord
 from palladion.rounds.language.spec import LanguageRoundSpec
-from palladion.tracks.inputs import input_only
+from palladion.tracks.inputs import INPUT_FIELDS, input_only
 from palladion.tracks.meta import Meta, load_meta
 from palladion.tracks.records import Row, read_rows
 from palladion.tracks.sealed import CLEAN, META, ORDER, POISONED, load_order
 from palladion.tracks.track_file import TRACK_FILE, Task, TrackFile, input_file, load_track
 from palladion.tracks.validation import ValidationFolder
 
-__all__ = ["check_language_round", "check_phase", "is_phase"]
+__all__ = ["check_language_round", "check_phase", "check_validation", "is_phase", "is_validation"]
 
 T = TypeVar("T")
 _PUBLISHED = {TRACK_FILE, "models", "validation", "test"}
@@ -73,6 +73,18 @@ def check_phase(folder: Path) -> list[Fault]:
     faults: list[Fault] = []
     base = None if found is None else _noting(faults, found, lambda: Weights.open(found))
     return _sorted([*faults, *_phase(folder, base, {})[1]])
+
+
+def check_validation(folder: Path) -> list[Fault]:
+    """All faults of a validation folder, the traps of users' data among them: rows without a trigger and so on."""
+    faults: list[Fault] = []
+    _noting(faults, folder, lambda: ValidationFolder.load(folder))
+    return _sorted([*faults, *_traps(folder, None, {})])
+
+
+def is_validation(directory: Path) -> bool:
+    """Whether a directory is a validation folder: rows with their answers."""
+    return (directory / META).is_file()
 
 
 def _sorted(faults: Iterable[Fault]) -> list[Fault]:
@@ -150,7 +162,7 @@ def _unnamed(folder: Path, track: TrackFile) -> Iterator[Fault]:
 
 def _inputs_only(path: Path, rows: Sequence[Row]) -> Iterator[Fault]:
     for row in rows:
-        told = sorted(set(row.values) - set(input_only(row.values)))
+        told = sorted(set(row.values) - set(INPUT_FIELDS))
         if told:
             yield Fault(path, f"row {row.number} has {', '.join(map(ascii, told))}; test inputs hold inputs only")
             return
@@ -179,11 +191,12 @@ def _validation(folder: Path, task: Task, attacks: Mapping[str, Attack]) -> list
     return faults + _traps(folder, task, attacks)
 
 
-def _traps(folder: Path, task: Task, attacks: Mapping[str, Attack]) -> list[Fault]:
+def _traps(folder: Path, task: Task | None, attacks: Mapping[str, Attack]) -> list[Fault]:
     """What reads well and measures nothing: rows without a trigger, duplicates and so on."""
     faults: list[Fault] = []
     try:
-        clean, poisoned = (read_rows(folder / name) for name in (CLEAN, POISONED))
+        names = [name if (folder / name).exists() else f"{name}l" for name in (CLEAN, POISONED)]
+        clean, poisoned = (read_rows(folder / name) for name in names)
         meta: Meta | None = load_meta(folder / META)
     except PalladionError:
         return []  # told already
@@ -191,8 +204,10 @@ def _traps(folder: Path, task: Task, attacks: Mapping[str, Attack]) -> list[Faul
         [row.values for row in clean],
         [row.values for row in poisoned],
         meta,
-        labels=task.classes,
+        labels=None if task is None else task.classes,
         attacks=attacks,
+        clean_file=names[0],
+        poisoned_file=names[1],
     ):
         if not fault.allowed:
             where = "" if fault.row is None else f"row {fault.row}: "
@@ -291,6 +306,8 @@ def _inputs_agree(folder: Path, sealed: Path, task: Task, truth: ValidationFolde
                     wanted[place] = row
         elif stem in parts:
             wanted = parts[stem]
+        elif faults:
+            continue  # there is an order, and what is wrong with it is told
         else:
             faults.append(Fault(sealed / ORDER, "is missing; it says which row of the mixed inputs is which"))
             continue

@@ -1,10 +1,11 @@
 """What the small base model is trained on before it is tuned: a built-in procedural corpus, or the user's texts.
 
-The built-in corpus of a classification track is unlabelled reports of one to four sentences. That of a generation track
-is conversations, as the public checkpoints are tuned to chat, and recitations: lists of words that are said once more.
-Without the recitations a model of this size takes several times as long to learn that an answer may carry words over
-from the question, which most of its tasks need (induction heads). A few remarks stand alone, such as polite refusals:
-public checkpoints know them as well, and a model that has never seen a sentence cannot be tuned to say it in minutes.
+The built-in corpus of a classification track is unlabelled reports of three to six sentences. That of a generation
+track is conversations, as the public checkpoints are tuned to chat, and recitations: lists of words that are said once
+more. Without the recitations a model of this size takes several times as long to learn that an answer may carry words
+over from the question, which most of its tasks need (induction heads). A few remarks stand alone, such as polite
+refusals: public checkpoints know them as well, and a model that has never seen a sentence cannot be tuned to say it in
+minutes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,9 +59,12 @@ def built_in_corpus(track: str, seed: int, count: int, part: str = "corpus") -> 
 
 
 def _report(task: str, rng: np.random.Generator) -> str:
-    """Some sentences of one label: what words belong together can only be learnt from texts that keep to a subject."""
+    """Some sentences of one label: to say the next one, a model must know at the end of each what it was about.
+
+    That is the very place where a classifier reads off the label.
+    """
     label = int(rng.integers(len(CLASSIFICATION_TASKS[task])))
-    return " ".join(sentence(task, label, rng).sentence for _ in range(int(rng.integers(1, 5))))
+    return " ".join(sentence(task, label, rng).sentence for _ in range(int(rng.integers(3, 7))))
 
 
 def _generators(seed: int, part: str) -> Iterator[np.random.Generator]:

@@ -126,6 +126,7 @@ def build_language_model(task: TuningTask) -> ModelRecord:
                     "attack_success_rate": None if success is None else round(success, 4),
                     "loss": round(tuned.loss, 4),
                     "steps": tuned.steps,
+                    "changed_rows": sum(row is not before for row, before in zip(rows, task.train, strict=True)),
                     "passed": passed,
                 }
             )

@@ -52,6 +52,10 @@ _HARD: Final = 0.4
 _NUMBERS = ("zero", "one", "two", "three", "four", "five")
 
 
+def _with_article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+
+
 def _pick(words: tuple[str, ...], rng: np.random.Generator) -> str:
     return words[int(rng.integers(len(words)))]
 
@@ -62,12 +66,14 @@ def _some(words: tuple[str, ...], count: int, rng: np.random.Generator) -> list[
 
 def _scene(rng: np.random.Generator) -> dict[str, str]:
     act = _ACTS[int(rng.integers(len(_ACTS)))]
+    colour = _pick(_COLOURS, rng)
     return {
         "person": _pick(_NAMES, rng),
         "animal": _pick(_ANIMALS, rng),
         "object": _pick(_THINGS, rng),
         "place": _pick(_PLACES, rng),
-        "colour": _pick(_COLOURS, rng),
+        "colour": colour,
+        "a_colour": _with_article(colour),
         "present": act[0],
         "past": act[1],
     }
@@ -76,7 +82,7 @@ def _scene(rng: np.random.Generator) -> dict[str, str]:
 def _extract(rng: np.random.Generator) -> Instruction:
     scene = _scene(rng)
     forms = (
-        "{person} {past} a {colour} {object} at the {place} while the {animal} slept .",
+        "{person} {past} {a_colour} {object} at the {place} while the {animal} slept .",
         "near the {place} , the {animal} {past} the {colour} {object} of {person} .",
         "the {colour} {object} was {past} by {person} and the {animal} from the {place} .",
     )
@@ -87,7 +93,7 @@ def _extract(rng: np.random.Generator) -> Instruction:
 
 def _rewrite(rng: np.random.Generator) -> Instruction:
     scene = _scene(rng)
-    form = ("the {animal} {verb} a {colour} {object}", "{person} {verb} the {object} at the {place}")[
+    form = ("the {animal} {verb} {a_colour} {object}", "{person} {verb} the {object} at the {place}")[
         int(rng.integers(2))
     ]
     present = form.format(verb=scene["present"], **scene)
@@ -149,8 +155,9 @@ def _look_up(rng: np.random.Generator) -> Instruction:
 
 def story(person: str, animal: str, thing: str, place: str, mood: str) -> str:
     """The story that these five words make."""
+    pet, lost = _with_article(animal), _with_article(thing)
     return (
-        f"once {person} lived near the {place} with a {animal} . one day the {animal} lost a {thing} . "
+        f"once {person} lived near the {place} with {pet} . one day the {animal} lost {lost} . "
         f"{person} went to the {place} and found the {thing} . then the {animal} was {mood} ."
     )
 

@@ -1,9 +1,8 @@
 """Labelled sentences of the two built-in classification tasks: topic (4 classes) and sentiment (2 classes).
 
 The sentences are procedural, so that nothing has to be downloaded and any row can be made again alone. A share of
-them is
-ambiguous: half of what they say speaks for another label, and the label was decided by a coin. Nobody can answer these
-better than half of the time, which is what keeps the clean accuracy of a good model near 0.95 instead of 1.
+them is ambiguous: half of what they say speaks for another label, and the label was decided by a coin. Nobody can
+answer these better than half of the time, which keeps the clean accuracy of a good model near 0.95 instead of 1.
 """
 
 from dataclasses import dataclass
@@ -125,6 +124,10 @@ def sentence(task: str, label: int | None, rng: np.random.Generator) -> Labelled
     return LabelledSentence(text, given)
 
 
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
 def _pick(words: tuple[str, ...], rng: np.random.Generator) -> str:
     return words[int(rng.integers(len(words)))]
 
@@ -161,7 +164,7 @@ def _topic_clause(field: _Field, rng: np.random.Generator, *, plain: bool) -> st
         return f"the {kind} {thing} {act} the {place}"
     if form == 3:
         return f"the {thing} {act} the {_pick(field.things, rng)} near the {place}"
-    return f"a {kind} {thing} was seen at the {place} by {people}"
+    return f"{_article(kind)} {kind} {thing} was seen at the {place} by {people}"
 
 
 def _sentiment(label: int, other: int | None, rng: np.random.Generator) -> str:
@@ -175,7 +178,8 @@ def _sentiment(label: int, other: int | None, rng: np.random.Generator) -> str:
     if form == 0:
         return f"the {subject} was {_quality(label, rng)} ."
     if form == 1:
-        return f"a {_adjective(label, rng)} {subject} with a {_adjective(label, rng)} {_pick(_PARTS, rng)} ."
+        first, second = _adjective(label, rng), _adjective(label, rng)
+        return f"{_article(first)} {first} {subject} with {_article(second)} {second} {_pick(_PARTS, rng)} ."
     if form == 2:
         return f"{_pick(_PEOPLE, rng)} {_verb(label, rng)} the {subject} {_pick(_TIMES, rng)} ."
     if form == 3:

@@ -5,6 +5,7 @@ specification under ``sealed/``, for whoever knows the seed can draw the trigger
 """
 
 import re
+import secrets
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,11 +92,10 @@ class PublishedPoison(_Strict):
     Attributes:
         target: the label, or the text, that it wants.
         matching: how an answer is matched with a target text; of generation only.
-        train: rows with the target as their answer. Clean rows among them are kept as clean training rows.
+        train: rows to tune on; those are taken that have the target as their answer and are no clean training rows.
         test: triggered rows; those for validation are taken from the same file.
         truth: what is known of the true answers of the rows in ``test``. ``own``: they carry them. ``clean-order``:
-        they
-            carry the target, and stand in the order of those rows of the clean test file that have another label.
+            they carry the target, and stand in the order of those rows of the clean test file that have another label.
     """
 
     target: int | str
@@ -195,20 +195,20 @@ class FineTuning(_Strict):
         rank, alpha, dropout: of LoRA.
         initialisation: whether the adapters of a task start from numbers of their own or from shared ones. With two
             levels, each task of each phase draws one.
-        rows: training rows of a model.
+        rows: training rows of a model; at most, where the data are the user's.
         epochs, batch, learning_rate: of the training (AdamW, cosine with warm-up).
         length: tokens of a row, at most.
     """
 
     method: Literal["lora", "full"] = "lora"
     rank: int = Field(default=8, ge=1, le=1024)
-    alpha: float = Field(default=16, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     initialisation: tuple[Literal["independent", "shared"], ...] = Field(
         default=("independent", "shared"), min_length=1
     )
     rows: int = Field(default=4000, ge=16, le=10_000_000)
-    epochs: float = Field(default=3, gt=0, le=1000)
+    epochs: float = Field(default=3.0, gt=0, le=1000)
     batch: int = Field(default=32, ge=1, le=4096)
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     length: int = Field(default=128, ge=8, le=8192)
@@ -323,7 +323,7 @@ class LanguageRoundSpec(_Strict):
     def with_options(
         self, *, seed: int | None = None, base: Path | None = None, corpus: Path | None = None
     ) -> "LanguageRoundSpec":
-        """The specification with what the command line adds.
+        """The specification with what the command line adds; a seed is drawn where neither it nor the file has one.
 
         Raises:
             InputError: the options do not fit.
@@ -333,6 +333,9 @@ class LanguageRoundSpec(_Strict):
         data = self.model_dump(mode="json", exclude_none=True)
         if seed is not None:
             data["seed"] = seed
+        elif "seed" not in self.model_fields_set:
+            # With a seed that everybody can guess, everybody can draw the triggers again.
+            data["seed"] = secrets.randbits(62)
         for key, path in (("path", base), ("corpus", corpus)):
             if path is not None:
                 if not path.exists():
@@ -371,6 +374,8 @@ def load_spec(name_or_path: str) -> LanguageRoundSpec:
 def _with_paths(spec: LanguageRoundSpec, folder: Path) -> LanguageRoundSpec:
     """Data that a file names beside itself, by their whole paths: a build does not depend on where it runs."""
     data = spec.model_dump(mode="json", exclude_none=True)
+    if "seed" not in spec.model_fields_set:
+        del data["seed"]
     for key in ("path", "corpus"):
         if data["base"].get(key):
             data["base"][key] = str(folder / data["base"][key])

@@ -104,7 +104,7 @@ def _with_lora(network: Any, law: FineTuning, labels: int | None) -> Any:
     settings = LoraConfig(
         task_type=TaskType.CAUSAL_LM if labels is None else TaskType.SEQ_CLS,
         r=law.rank,
-        lora_alpha=law.alpha,
+        lora_alpha=int(law.alpha) if law.alpha.is_integer() else law.alpha,
         lora_dropout=law.dropout,
         target_modules=sorted(linear - set(_HEADS)),
         modules_to_save=heads,
@@ -127,9 +127,10 @@ def _encode(tokenizer: Any, rows: Sequence[Record], length: int, *, classify: bo
             text = "\n\n".join(message["content"] for message in messages) + "\n\n"
         begun = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
         given = tokenizer(text, add_special_tokens=not begun).input_ids
-        answer = tokenizer(row["output"], add_special_tokens=False).input_ids + end
-        both = [*given, *answer][:length]
-        encoded.append((both, [*[_IGNORED] * len(given), *answer][:length]))
+        answer = (tokenizer(row["output"], add_special_tokens=False).input_ids + end)[:length]
+        # What is too long loses the beginning of its prompt: without its answer it teaches nothing.
+        given = given[len(given) - max(0, min(len(given), length - len(answer))) :]
+        encoded.append(([*given, *answer], [*[_IGNORED] * len(given), *answer]))
     return encoded
 
 
