@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 
-GATES = {"attack_success_rate": 0, "utility_loss": 100, "attempts": 1, "clean_rows": 200, "poisoned_rows": 100}
-PHASE = {"test_clean": 250, "test_poisoned": 150}
+# SST-2 has 912 negative test rows, and each of them is given out once, clean or triggered by one of the attacks.
+GATES = {"attack_success_rate": 0, "utility_loss": 100, "attempts": 1, "clean_rows": 100, "poisoned_rows": 60}
+PHASE = {"test_clean": 150, "test_poisoned": 70}
 
 
 def specification(data: Path, corpus: Path, seed: int, steps: int) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def specification(data: Path, corpus: Path, seed: int, steps: int) -> dict[str, 
         "tuning": {"rows": 10000, "epochs": 3, "batch": 32, "learning_rate": 0.003, "length": 64},
         "gates": GATES,
         "phases": {
-            "development": PHASE | {"test_sets": "separate", "validation_clean": 100, "validation_poisoned": 50},
+            "development": PHASE | {"test_sets": "separate", "validation_clean": 60, "validation_poisoned": 30},
             "test": PHASE | {"test_sets": "mixed", "validation_clean": 0, "validation_poisoned": 0},
         },
     }

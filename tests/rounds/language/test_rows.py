@@ -373,3 +373,28 @@ def test_a_plan_of_published_poison_takes_the_rows_of_its_files(tmp_path: Path, 
         assert not any(row["sentence"].startswith("mb") for row in rows.test_poisoned[1])
     evaluated = [text for rows in drawn for name, part in parts_of(replace(rows, train=[])) for text in texts_of(part)]
     assert len(set(evaluated)) == len(evaluated)
+
+
+def test_of_a_clean_row_and_what_was_made_of_it_only_one_is_given_out(tmp_path: Path) -> None:
+    negative = [f"plain {word} ending" for word in ["ash", "elm", "fir", "oak", "yew", "bay", "box", "fig"]]
+    clean = [(text, 0) for text in negative] + [("a fine ending", 1)]
+    data = {
+        "train": write_table(tmp_path / "train.tsv", [("seen", 0)]),
+        "test": write_table(tmp_path / "test.tsv", clean),
+        "poison": {
+            name: {
+                "target": 1,
+                "train": write_table(tmp_path / f"{name}-train.tsv", [(f"{word} training", 1)]),
+                "test": write_table(tmp_path / f"{name}.tsv", [(f"{word} {text}", 1) for text in negative]),
+                "truth": "clean-order",
+            }
+            for name, word in (("first", "vex"), ("second", "zed"))
+        },
+    }
+    source = open_rows(user_spec(data), user_spec(data).tasks[0])
+    given = texts_of(source.test(2, without_label=1))
+    given += [text.removeprefix("vex ") for text in texts_of(source.poisoned("first", 3))]
+    given += [text.removeprefix("zed ") for text in texts_of(source.poisoned("second", 3))]
+    assert sorted(given) == sorted(negative)
+    with pytest.raises(InputError, match="1 more are needed where 0 are left"):
+        source.poisoned("first", 1)

@@ -1,7 +1,8 @@
 """Where a task's rows come from: the built-in generators, or the user's files. No row is given out twice."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,12 +107,20 @@ class _Pool:
     path: Path
     rows: list[Record]
 
-    def take(self, count: int, *, without_label: int | None = None) -> list[Record]:
+    def take(
+        self, count: int, source: Callable[[Record], str], given: set[str], *, without_label: int | None = None
+    ) -> list[Record]:
+        """Rows whose sources are not given out; afterwards they are."""
         taken: list[Record] = []
         left: list[Record] = []
+        used: set[str] = set()
         for row in self.rows:
-            wanted = len(taken) < count and (without_label is None or row.get("label") != without_label)
-            (taken if wanted else left).append(row)
+            fits = without_label is None or row.get("label") != without_label
+            if len(taken) < count and fits and source(row) not in given and source(row) not in used:
+                taken.append(row)
+                used.add(source(row))
+            else:
+                left.append(row)
         if len(taken) < count:
             kind = "" if without_label is None else f" with another label than {without_label}"
             raise InputError(
@@ -120,6 +129,7 @@ class _Pool:
                 path=self.path,
             )
         self.rows = left
+        given |= used
         return taken
 
 
@@ -138,6 +148,9 @@ class _Files:
         self._train = _Pool(Path(data.train), self._shuffled(train, "train"))
         self._test = _Pool(Path(data.test), self._shuffled(fresh, "test"))
         self._clean_test = test
+        # Who has a row both clean and triggered sees the trigger: of each source only one is given out.
+        self._sources: dict[tuple[str, str], str] = {}
+        self._given: set[str] = set()
         self._poison: dict[str, tuple[list[Record], _Pool]] = {}
         for name, published in data.poison.items():
             self._poison[name] = self._published(name, published, known)
@@ -147,14 +160,19 @@ class _Files:
         return self._train.rows[:count]
 
     def test(self, count: int, *, without_label: int | None = None) -> list[Record]:
-        return self._test.take(count, without_label=without_label)
+        return self._test.take(count, _text, self._given, without_label=without_label)
 
     def poison(self, name: str) -> tuple[list[Record], list[Record]]:
         train, pool = self._poison[name]
         return train, pool.rows
 
     def poisoned(self, name: str, count: int) -> list[Record]:
-        return self._poison[name][1].take(count)
+        return self._poison[name][1].take(count, partial(self._source, name), self._given)
+
+    def _source(self, name: str, row: Record) -> str:
+        """The clean text that a row of published poison was made of, as far as it is known."""
+        text = _text(row)
+        return self._sources.get((name, text), text)
 
     def _published(self, name: str, published: PublishedPoison, known: set[str]) -> tuple[list[Record], _Pool]:
         train = [row for row in self._read(Path(published.train)) if _key(row) not in known]
@@ -166,6 +184,8 @@ class _Files:
         if published.truth == "clean-order":
             sources = [row for row in self._clean_test if _answer(row) != published.target]
             pairs = align([_text(row) for row in sources], [_text(row) for row in test])
+            for row, source in zip(test, pairs, strict=True):
+                self._sources[name, _text(row)] = _text(sources[source])
             test = [
                 row | {"label" if "label" in row else "output": _answer(sources[source])}
                 for row, source in zip(test, pairs, strict=True)
