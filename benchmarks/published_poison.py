@@ -69,7 +69,7 @@ def specification(data: Path, corpus: Path, seed: int, steps: int) -> dict[str, 
         ],
         "models": 2,
         "attacks": {"families": ["badnets-word", "insert-sentence"], "targets": ["label"], "rate": [0.15, 0.2]},
-        "tuning": {"rows": 10000, "epochs": 3, "batch": 32, "learning_rate": 0.003, "length": 64},
+        "tuning": {"rows": 6000, "epochs": 3, "batch": 32, "learning_rate": 0.003, "length": 64},
         "gates": GATES,
         "phases": {
             "development": PHASE | {"test_sets": "separate", "validation_clean": 60, "validation_poisoned": 30},
