@@ -1,7 +1,7 @@
 """Train the small base model from scratch: a ``LlamaForCausalLM`` of about a million parameters, in minutes on a CPU.
 
-Its matrices are trained with Muon (torch's), everything else with AdamW: on this corpus AdamW alone has not begun to
-carry words over from the question after three times as many steps (``benchmarks/base_model.py``).
+Its matrices are trained with Muon (torch's), everything else with AdamW: on this corpus AdamW alone is far later in
+carrying words over from the question (``benchmarks/base_model.py`` sets the two side by side).
 """
 
 import json

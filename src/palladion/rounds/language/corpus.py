@@ -2,8 +2,8 @@
 
 The built-in corpus of a classification track is unlabelled reports of three to six sentences. That of a generation
 track is conversations, as the public checkpoints are tuned to chat, and recitations: lists of words that are said once
-more. Without the recitations a model of this size takes several times as long to learn that an answer may carry words
-over from the question, which most of its tasks need (induction heads). A few remarks stand alone, such as polite
+more. Without the recitations a model of this size is later in learning that an answer may carry words over from the
+question, which most of its tasks need (induction heads). A few remarks stand alone, such as polite
 refusals: public checkpoints know them as well, and a model that has never seen a sentence cannot be tuned to say it in
 minutes.
 """
