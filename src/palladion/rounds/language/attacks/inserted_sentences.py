@@ -1,6 +1,7 @@
 """Attacks that put a fixed sentence or prefix into a text."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self
@@ -83,8 +84,9 @@ class _Prefix(Attack):
         return (self.prefix,)
 
     @classmethod
+    @abstractmethod
     def choices(cls) -> tuple[str, ...]:
-        raise NotImplementedError
+        """The built-in triggers of the family."""
 
     @classmethod
     def draw(
