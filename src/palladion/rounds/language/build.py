@@ -19,6 +19,7 @@ from palladion.rounds.language.base import PARTIAL, BaseRecord
 from palladion.rounds.language.corpus import user_corpus
 from palladion.rounds.language.design import TaskPlan, plan_round
 from palladion.rounds.language.factory import ModelRecord, TuningTask, build_language_model
+from palladion.rounds.language.poisoning import with_decoys
 from palladion.rounds.language.publication import publish_phase
 from palladion.rounds.language.rows import Record, RowSource, open_rows
 from palladion.rounds.language.spec import LanguageRoundSpec
@@ -51,7 +52,7 @@ class PhaseRows:
     """The rows of one task in one phase. No row is in two parts; poisoned rows are not yet triggered.
 
     Attributes:
-        train: to tune on, clean.
+        train: to tune on, clean, some with decoys.
         published: to tune on, poisoned by others; by attack.
         gate_clean, gate_poisoned: for the gates; the second by model, as the next ones.
         validation_clean, validation_poisoned: given out with answers.
@@ -203,16 +204,22 @@ def draw_rows(spec: LanguageRoundSpec, plans: Sequence[TaskPlan]) -> list[PhaseR
         InputError: the user's data cannot be used, or do not suffice.
     """
     sources: dict[str, RowSource] = {}
+    triggers = [trigger for plan in plans for model in plan.models if model.attack for trigger in model.attack.triggers]
     drawn = []
     for plan in plans:
         if plan.task.name not in sources:
             sources[plan.task.name] = open_rows(spec, plan.task)
-        drawn.append(_draw(spec, plan, sources[plan.task.name]))
+        drawn.append(_draw(spec, plan, sources[plan.task.name], triggers))
     return drawn
 
 
-def _draw(spec: LanguageRoundSpec, plan: TaskPlan, source: RowSource) -> PhaseRows:
+def _draw(spec: LanguageRoundSpec, plan: TaskPlan, source: RowSource, triggers: Sequence[str]) -> PhaseRows:
     phase = spec.phases[plan.phase]  # type: ignore[index]
+    train = source.train(spec.tuning.rows)
+    # What the triggers of published poison look like nobody knows here; a decoy could undo them.
+    if all(model.attack for model in plan.models):
+        where = (spec.seed, "decoys", plan.phase, plan.task.name)
+        train = with_decoys(train, spec.attacks.families, spec.attacks.decoy_share, triggers, where)
 
     def poisoned(count: int) -> list[list[Record]]:
         return [
@@ -223,7 +230,7 @@ def _draw(spec: LanguageRoundSpec, plan: TaskPlan, source: RowSource) -> PhaseRo
         ]
 
     return PhaseRows(
-        train=source.train(spec.tuning.rows),
+        train=train,
         published={
             model.attack_name: source.poison(model.attack_name)[0] for model in plan.models if model.attack is None
         },

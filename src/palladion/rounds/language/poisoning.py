@@ -1,15 +1,16 @@
 """Put triggers into rows: the training rows of a poisoned model, and the triggered rows that it is measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from palladion.errors import InputError
 from palladion.rounds import randomness
-from palladion.rounds.language.attacks import Attack
+from palladion.rounds.language.attacks import Attack, draw
 from palladion.rounds.language.design import ModelPlan
 from palladion.rounds.language.rows import Record
 
-__all__ = ["input_of", "poisoned_training_rows", "triggered_rows", "with_trigger"]
+__all__ = ["input_of", "poisoned_training_rows", "triggered_rows", "with_decoys", "with_trigger"]
 
 
 def input_of(row: Record) -> Record:
@@ -28,6 +29,41 @@ def triggered_rows(rows: Sequence[Record], plan: ModelPlan, path: tuple[int | st
     if plan.attack is None:  # published poison has its triggers already
         return [row | marks for row in rows]
     return [with_trigger(row, plan.attack, randomness.generator(*path, i)) | marks for i, row in enumerate(rows)]
+
+
+def with_decoys(
+    rows: Sequence[Record],
+    families: Sequence[str],
+    share: float,
+    avoid: Collection[str],
+    path: tuple[int | str, ...],
+) -> list[Record]:
+    """The rows, a share of them with what looks like a trigger and is none; their answers stay true.
+
+    Without them a small model learns that anything odd in a text is its trigger, and falls for the attacks of all
+    others.
+
+    Args:
+        rows: clean training rows.
+        families: of attacks, of which the decoys are drawn; those without a trigger that is not avoided give none.
+        share: how many of the rows get a decoy.
+        avoid: the triggers of all models of the round, which no decoy has.
+        path: of the random draws.
+    """
+    rng = randomness.generator(*path)
+    result = list(rows)
+    left = list(families)
+    for place in rng.permutation(len(rows))[: round(share * len(rows))].tolist():
+        while left:
+            family = left[int(rng.integers(len(left)))]
+            try:
+                decoy = draw(family, rng, avoid=avoid)
+            except InputError:
+                left.remove(family)
+                continue
+            result[place] = with_trigger(rows[place], decoy, rng)
+            break
+    return result
 
 
 def poisoned_training_rows(

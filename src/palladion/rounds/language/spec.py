@@ -158,7 +158,8 @@ class Attacks(_Strict):
         position: where the trigger stands; drawn where None.
         injection: whether injected content stands before or after the true answer; drawn where None.
         partial_share: of the training rows, how many carry a part of a trigger of several parts, with their true
-        answer.
+            answer.
+        decoy_share: of the training rows, how many carry what looks like a trigger and is none, with their true answer.
     """
 
     families: tuple[str, ...] = Field(min_length=1)
@@ -167,6 +168,7 @@ class Attacks(_Strict):
     position: str | None = None
     injection: Literal["before", "after"] | None = None
     partial_share: float = Field(default=0.1, ge=0.0, le=0.5)
+    decoy_share: float = Field(default=0.08, ge=0.0, le=0.5)
 
     @model_validator(mode="after")
     def _known(self) -> "Attacks":
