@@ -210,6 +210,7 @@ class RoundDirectory:
         source: ``palladion`` for a round that was built here, ``nist`` for one that was imported from NIST's layout.
         counts: number of models of each split that ``round.yaml`` tells it of.
         passes: arguments beyond the data point's own that submissions are called with, of :data:`PASSES`.
+        published: whether it is what participants of a stage have of a round: without its seed and its sealed splits.
     """
 
     path: Path
@@ -218,6 +219,7 @@ class RoundDirectory:
     source: str = SOURCES[0]
     counts: dict[str, int] = field(default_factory=dict)
     passes: tuple[str, ...] = ()
+    published: bool = False
 
     @classmethod
     def open(cls, path: Path) -> "RoundDirectory":
@@ -255,7 +257,7 @@ class RoundDirectory:
         passes = data.get("passes", [])
         if not isinstance(passes, list) or any(name not in PASSES for name in passes):
             raise InputError(f"passes must be a list of {' and '.join(PASSES)}", path=file)
-        return cls(path, same_as, family, source, counts, tuple(passes))
+        return cls(path, same_as, family, source, counts, tuple(passes), data.get("published") is True)
 
     @property
     def open_files(self) -> Path | None:

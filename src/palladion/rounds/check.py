@@ -48,7 +48,7 @@ def check_round(directory: Path) -> list[Fault]:
     """
     rounds = layout.RoundDirectory.open(directory)
     faults = list(_links(directory))
-    if rounds.source != layout.SOURCES[0]:
+    if rounds.published or rounds.source != layout.SOURCES[0]:
         return _sorted([*faults, *_check_imported(rounds)])
     spec = load_document(directory / layout.ROUND_FILE, RoundSpec)
     known = {layout.ROUND_FILE} | {name for name, split in spec.splits.items() if split.models is not None}
@@ -64,7 +64,9 @@ def _sorted(faults: list[Fault]) -> list[Fault]:
 
 
 def _check_imported(rounds: layout.RoundDirectory) -> Iterator[Fault]:
-    """Nothing says how an imported round was made: what can be checked is that it is whole and seals its labels."""
+    """Nothing says how an imported round was made, nor one that was downloaded: what can be checked is that it is whole
+    and seals its labels.
+    """
     try:
         family(rounds.family)
     except InputError as error:

@@ -81,7 +81,7 @@ def summarise(directory: Path) -> RoundSummary:
         InputError: there is no round, or a table of it is at fault.
     """
     rounds = layout.RoundDirectory.open(directory)
-    if rounds.source != layout.SOURCES[0]:
+    if rounds.published or rounds.source != layout.SOURCES[0]:
         return _imported(rounds)
     spec = load_document(directory / layout.ROUND_FILE, RoundSpec)
     return RoundSummary(
@@ -110,7 +110,8 @@ def _imported(rounds: layout.RoundDirectory) -> RoundSummary:
         rows = {model: row for model, (_, row) in layout.read_table(there.metadata, columns=()).items()}
         factors = _levels({name: rows[name] for name in labels}, labels)
         splits.append(SplitSummary(split, None, models, present, poisoned=sum(labels.values()), factors=factors))
-    origin = f"{rounds.family}, imported from NIST's layout"
+    came = "as participants have it" if rounds.published else "imported from NIST's layout"
+    origin = f"{rounds.family}, {came}"
     description = str(data.get("description", ""))
     return RoundSummary(None, name, str(data.get("title", name)), origin, description, tuple(splits))
 

@@ -1,6 +1,5 @@
 """``submission.yaml``: what a submission asks of the machine that runs it. Optional, as every key of it is."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,34 +7,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from palladion.documents import load_document
 from palladion.errors import InputError
+from palladion.sizes import parse_size
 
 __all__ = ["MANIFEST", "Manifest", "load_manifest", "parse_size"]
 
 MANIFEST = "submission.yaml"
 
 _MAXIMUM_BYTES = 16 << 10
-_SIZE = re.compile(r"([0-9]{1,12})([KMGT]?)")
-_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
-_LARGEST = 1 << 50
-
-
-def parse_size(size: str | int) -> int:
-    """Bytes that ``512M`` or ``4G`` stand for; a number is bytes already. K, M, G and T are powers of 1024.
-
-    Raises:
-        InputError: it is no size, or none that a machine can have.
-    """
-    if isinstance(size, int) and not isinstance(size, bool):
-        value = size
-    else:
-        match = _SIZE.fullmatch(size) if isinstance(size, str) else None
-        if match is None:
-            shown = ascii(size[:40]) if isinstance(size, str) else "this"
-            raise InputError(f"{shown} is not a size; write a whole number with K, M, G or T, such as 512M or 4G")
-        value = int(match[1]) << _UNITS[match[2]]
-    if not 0 < value <= _LARGEST:
-        raise InputError("a size must be more than 0 and at most 1024T")
-    return value
 
 
 def _size(value: object) -> object:
