@@ -17,7 +17,7 @@ from palladion.execution.configuration import configure
 from palladion.execution.data_points import Staged
 from palladion.execution.environments import own_environment
 from palladion.execution.evaluation import Options, evaluate, run_all
-from palladion.execution.journal import Journal
+from palladion.execution.journal import FileJournal
 from palladion.execution.outcome import Outcome
 from palladion.execution.sandbox.contract import Limits
 from palladion.models import ModelEntry, RoundDirectory
@@ -212,16 +212,16 @@ def test_on_an_error_everything_is_stopped() -> None:
 
 
 def test_a_journal_forgives_half_a_line_and_strangers(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, ["a", "b"])
+    journal = FileJournal(tmp_path, ["a", "b"])
     kept = Outcome("a", 0.5, None, None, 1.0, 0.1, 5, AnswerStatus.OK)
     journal.add(kept)
     journal.add(Outcome("c", 0.5, None, None, 1.0, 0.1, 5, AnswerStatus.OK))
     with (tmp_path / "journal.jsonl").open("a") as file:
         file.write('{"data_point": "b", "proba')
-    again = Journal(tmp_path, ["a", "b"])
+    again = FileJournal(tmp_path, ["a", "b"])
     assert again.outcomes == {"a": kept}
     again.add(Outcome("b", 0.25, None, None, 1.0, 0.1, 5, AnswerStatus.OK))
-    assert set(Journal(tmp_path, ["a", "b"]).outcomes) == {"a", "b"}
+    assert set(FileJournal(tmp_path, ["a", "b"]).outcomes) == {"a", "b"}
 
 
 # What is counted here is counted in a file of this machine.

@@ -7,7 +7,9 @@
 - :mod:`~palladion.execution.outcome`: what became of one data point
 - :mod:`~palladion.execution.configuration`: let a detector learn from the train split
 - :mod:`~palladion.execution.journal`: what is done already, so that an interrupted evaluation goes on
+- :mod:`~palladion.execution.slots`: how many data points run at a time, shared by evaluations; how they are stopped
 - :mod:`~palladion.execution.evaluation`: all of it
+- :mod:`~palladion.execution.reproduction`: run the code of a submission of outputs, and see whether it makes them
 - :mod:`~palladion.execution.processes`: run one program, measured, and leave nothing of it running
 
 Nothing is imported here: the sandbox's supervisor, which starts with every evaluation, needs little of it, and must not

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from palladion.execution.data_points import place_in, variables_of
 from palladion.execution.environments import Environment
 from palladion.execution.journal import cache_directory, key, split_identity
 from palladion.execution.outcome import last_words
+from palladion.execution.processes import Cancelled
 from palladion.execution.sandbox.contract import Bind, Contents, Ended, Limits, Program, Sandbox
 from palladion.execution.sandbox.opening import open_sandbox
+from palladion.execution.slots import Stop, Stopped
 from palladion.execution.staging import remove_tree
 from palladion.execution.train_view import DATASET, train_view
 from palladion.files import exclusive, write_atomically
@@ -68,6 +70,9 @@ def configure(
     environment: Environment,
     family: Family,
     fresh: bool,
+    stop: Stop | None = None,
+    turn: Callable[[], AbstractContextManager[object]] = nullcontext,
+    show: bool = True,
 ) -> Configuration:
     """See that a submission has learned what it needs.
 
@@ -83,13 +88,17 @@ def configure(
         environment: the Python environment that its code runs in.
         family: with which arguments it is called.
         fresh: forget what an interrupted run has learned.
+        stop: asks it to end from another thread; asked gracefully, what learns may finish.
+        turn: is held while it learns, where it does.
+        show: what it prints while it learns is shown as it comes.
 
     Raises:
+        Stopped: ``stop`` was asked; what it has in scratch is kept, and it goes on there.
         ExecutionError: the submission cannot be loaded, or failed to learn.
         InputError: the round has no train split to learn from.
     """
     learned = None if learned is None else learned.absolute()
-    where = _Where(submission, sandbox, environment)
+    where = _Where(submission, sandbox, environment, stop or Stop())
     configurable = submission.configurable
     if configurable is None:
         configurable = _described(where, limits)
@@ -109,7 +118,8 @@ def configure(
     with exclusive(cache, "configuring this submission"):
         kept = cache / LEARNED_PARAMETERS
         if not (cache / _SECONDS).exists():
-            _learn(where, split, cache, jobs, replace(limits, seconds=budget), family)
+            with turn():
+                _learn(where, split, cache, jobs, replace(limits, seconds=budget), family, show=show)
         seconds = float(json.loads((cache / _SECONDS).read_text()))
         if learned is not None:
             # All of it or nothing: what stands there is taken for complete.
@@ -130,6 +140,7 @@ class _Where:
     submission: Submission
     sandbox: str
     environment: Environment
+    stop: Stop
 
     def run(self, binds: list[Bind], jobs: int, work: Callable[[Sandbox], Ended]) -> Ended:
         if self.submission.directory is not None:
@@ -140,14 +151,24 @@ class _Where:
             variables=variables_of(self.submission, self.sandbox),
         )
         with closing(open_sandbox(self.sandbox, contents, warm=False, slots=1, cpus=jobs)) as sandbox:
+
+            def end() -> None:
+                if self.stop.at_once:
+                    sandbox.kill()
+
             try:
-                return work(sandbox)
+                with self.stop.calling(end):
+                    return work(sandbox)
+            except Cancelled:
+                raise Stopped("stopped before it was evaluated; what it was learning is kept") from None
             except KeyboardInterrupt:
                 sandbox.kill()
                 raise
 
 
-def _learn(where: _Where, split: SplitDirectory, cache: Path, jobs: int, limits: Limits, family: Family) -> None:
+def _learn(
+    where: _Where, split: SplitDirectory, cache: Path, jobs: int, limits: Limits, family: Family, *, show: bool
+) -> None:
     """Run the submission's ``configure``; what it has in scratch stays, so that it can go on where it was."""
     submission = where.submission
     state, kept = cache / _STATE, cache / LEARNED_PARAMETERS
@@ -178,7 +199,7 @@ def _learn(where: _Where, split: SplitDirectory, cache: Path, jobs: int, limits:
                 place=place_in(layout),
                 family=family,
             )
-            return place.run(Program(tuple(command), show=True), more)
+            return place.run(Program(tuple(command), show=show), more)
         finally:
             place.discard()
 
@@ -192,7 +213,8 @@ def _learn(where: _Where, split: SplitDirectory, cache: Path, jobs: int, limits:
         how = f"exit code {ended.exit_code}" if ended.signal is None else f"signal {ended.signal}"
         if ended.limit is not None:
             how = f"at its limit of {ended.limit.value}"
-        raise ExecutionError(f"{submission.name} failed to configure itself ({how}); what it said stands above")
+        said = "; what it said stands above" if show else last_words(ended.stderr)
+        raise ExecutionError(f"{submission.name} failed to configure itself ({how}){said}")
     written = state / LEARNED_PARAMETERS
     # Before anybody looks into it: a link would lead wherever the submission likes, and with this user's rights.
     if written.is_symlink() or not written.is_dir():

@@ -1,22 +1,24 @@
 """Run a submission on every data point of a split."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from threading import BoundedSemaphore
 
 from palladion.errors import InputError
 from palladion.execution.configuration import Configuration, configure
 from palladion.execution.data_points import SubmissionRunner, command_by_hand, variables_of
 from palladion.execution.environments import Environment
-from palladion.execution.journal import Journal, cache_directory, key, split_identity
+from palladion.execution.journal import FileJournal, Journal, cache_directory, key, split_identity
 from palladion.execution.outcome import Failure, Outcome
+from palladion.execution.processes import Cancelled
 from palladion.execution.sandbox.contract import DEFAULT_LIMITS, Bind, Contents, Limits
 from palladion.execution.sandbox.opening import DEFAULT_BACK_END, open_sandbox
 from palladion.execution.sandbox.preload import worth_importing
+from palladion.execution.slots import Slots, Stop, Stopped
 from palladion.execution.staging import remove_leftovers
 from palladion.execution.train_view import train_view
 from palladion.files import exclusive
@@ -25,7 +27,10 @@ from palladion.progress import Progress, progress
 from palladion.scoring import AnswerStatus
 from palladion.submissions import Family, Kind, Submission
 
-__all__ = ["LEARNED", "Evaluation", "Options", "evaluate", "run_all"]
+__all__ = ["LEARNED", "Evaluation", "Options", "Watch", "check_apart", "evaluate", "run_all"]
+
+Watch = Callable[[int, int], None]
+"""Told how many data points are done, and of how many: once when they begin, and after each."""
 
 LEARNED = Path("learned")
 """What ``--learned`` is in the command by hand, where it was not given."""
@@ -79,15 +84,39 @@ class Evaluation:
 
 
 def evaluate(
-    submission: Submission, round_directory: RoundDirectory, split_name: str, family: Family, options: Options
+    submission: Submission,
+    round_directory: RoundDirectory,
+    split_name: str,
+    family: Family,
+    options: Options,
+    *,
+    journal: Journal | None = None,
+    slots: Slots | None = None,
+    stop: Stop | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Run a submission on every data point of a split.
 
     An evaluation that was interrupted, even by SIGKILL, goes on where it was when it is called with the same things
     again; what it keeps for that is removed once it is complete.
 
+    Args:
+        submission: what to run.
+        round_directory: the round.
+        split_name: of the split.
+        family: with which arguments the submission is called.
+        options: how.
+        journal: where outcomes are kept as they come; nothing that it holds is run again. Whoever brings one sees to
+            it that no other evaluation uses it, and leaves ``fresh`` alone. By default a file in the cache, which is
+            held against others.
+        slots: shared with other evaluations, each data point taking one for each of its processors, and learning
+            those of ``options.slots`` data points, all together. By default so many data points run at a time.
+        stop: asks it to end from another thread.
+        watch: is told how far it is, in this thread; by default progress is shown on standard error.
+
     Raises:
         KeyboardInterrupt: Ctrl-C; nothing is left running, and the message says how to go on.
+        Stopped: ``stop`` was asked before it was complete; nothing is left running, what ended is in the journal.
         InputError: the round is at fault.
         ExecutionError: the submission cannot be run at all.
     """
@@ -97,66 +126,82 @@ def evaluate(
     if round_directory.is_sealed(split_name):
         _check_apart(submission, round_directory, options)
     remove_leftovers()
-    configuration = configure(
-        submission,
-        round_directory,
-        learned=options.learned,
-        jobs=options.slots,
-        limits=options.limits,
-        budget=options.budget,
-        sandbox=options.sandbox,
-        environment=options.environment,
-        family=family,
-        fresh=options.fresh,
-    )
-    name = key(
-        submission.digest(),
-        configuration.digest,
-        split_identity(split),
-        family.name,
-        options.environment.digest,
-        options.sandbox,
-        *asdict(options.limits).values(),
-        options.budget,
-    )
-    directory = cache_directory() / "evaluations" / name
-    directory.mkdir(parents=True, exist_ok=True)
-    with exclusive(directory, "running this evaluation"), ExitStack() as held:
-        journal = Journal(directory, [] if options.fresh else [entry.name for entry in entries])
+    stop = stop or Stop()
+    pool, size = (Slots(options.slots), 1) if slots is None else (slots, options.limits.cpus)
+    if journal is not None and all(entry.name in journal.outcomes for entry in entries):
+        configuration = Configuration(options.learned, None, None)  # it has learned already, and needs it no more
+    else:
+        configuration = configure(
+            submission,
+            round_directory,
+            learned=options.learned,
+            jobs=options.slots,
+            limits=options.limits,
+            budget=options.budget,
+            sandbox=options.sandbox,
+            environment=options.environment,
+            family=family,
+            fresh=options.fresh,
+            stop=stop,
+            turn=lambda: _turn(pool, options.slots * size, stop),
+            show=watch is None,
+        )
+    with ExitStack() as held:
+        if journal is None:
+            name = key(
+                submission.digest(),
+                configuration.digest,
+                split_identity(split),
+                family.name,
+                options.environment.digest,
+                options.sandbox,
+                *asdict(options.limits).values(),
+                options.budget,
+            )
+            directory = cache_directory() / "evaluations" / name
+            directory.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(directory, "running this evaluation"))
+            journal = FileJournal(directory, [] if options.fresh else [entry.name for entry in entries])
         waiting = [entry for entry in entries if entry.name not in journal.outcomes]
+        before = [journal.outcomes[entry.name] for entry in entries if entry.name in journal.outcomes]
         # Nobody can know the order, so it tells nothing of the models.
         random.SystemRandom().shuffle(waiting)
         notes, warm = [], False
-        if waiting:
+        if waiting and not stop.asked:
             contents = held.enter_context(_contents(submission, round_directory, configuration, family, options))
             sandbox = open_sandbox(
-                options.sandbox, contents, warm=options.warm, slots=options.slots, cpus=options.limits.cpus
+                options.sandbox, contents, warm=options.warm, slots=pool.count, cpus=options.limits.cpus
             )
-            with closing(sandbox), progress(len(waiting), submission.name) as shown:
+            bar = progress(len(waiting), submission.name) if watch is None else nullcontext()
+            with closing(sandbox), bar as shown:
                 warm = sandbox.warm
                 if options.warm and sandbox.why_cold is not None:
                     notes.append(f"each model was run in a new interpreter: {sandbox.why_cold}")
-                if journal.outcomes:
-                    shown.say(f"{len(journal.outcomes)} of {len(entries)} data points were done before")
+                if shown is not None and before:
+                    shown.say(f"{len(before)} of {len(entries)} data points were done before")
                 runner = SubmissionRunner(
                     submission, sandbox, options.limits, family=family, passes=round_directory.passes
                 )
-                spent = sum(outcome.seconds for outcome in journal.outcomes.values())
                 try:
                     run_all(
                         runner,
                         waiting,
-                        options.slots,
-                        _note(journal, shown),
+                        pool,
+                        _note(journal, shown, watch, len(before), len(entries)),
+                        size=size,
                         limits=options.limits,
                         budget=options.budget,
-                        spent=spent,
+                        spent=sum(outcome.seconds for outcome in before),
+                        stop=stop,
                     )
                 except KeyboardInterrupt:
                     raise KeyboardInterrupt(
                         f"interrupted; {len(journal.outcomes)} of {len(entries)} data points are kept, "
                         "and the same command goes on from there"
                     ) from None
+        done = sum(entry.name in journal.outcomes for entry in entries)
+        if done < len(entries):
+            raise Stopped(f"stopped; {done} of {len(entries)} data points are kept")
         outcomes = tuple(journal.outcomes[entry.name] for entry in entries)
         journal.remove()
     configuration.forget()
@@ -167,35 +212,46 @@ def evaluate(
 def run_all(
     runner: SubmissionRunner,
     entries: Sequence[ModelEntry],
-    slots: int,
+    slots: Slots | int,
     done: Callable[[Outcome], None],
     *,
+    size: int = 1,
     limits: Limits = DEFAULT_LIMITS,
     budget: float | None = None,
     spent: float = 0.0,
+    stop: Stop | None = None,
 ) -> None:
-    """Run all data points, ``slots`` at a time, and tell ``done`` of each as it ends, one at a time.
+    """Run all data points, as many at a time as there are slots for, and tell ``done`` of each as it ends.
 
-    The next data point is staged while others run. On any exception, Ctrl-C too, everything that runs is killed
-    before it goes on.
+    ``done`` is called in this thread, once a data point. The next data point is staged while others run. On any
+    exception, Ctrl-C too, everything that runs is killed before it goes on. Where ``stop`` is asked, it returns when
+    nothing runs any more.
 
     Args:
         runner: runs a data point.
         entries: the data points.
-        slots: how many run at a time.
+        slots: where they run, shared with others; or how many run at a time.
         done: is told of each.
+        size: slots that each takes.
         limits: of each data point.
         budget: seconds of all together; what is left when they are spent is not run.
         spent: seconds that were spent before.
+        stop: asks it to end.
     """
-    turn = BoundedSemaphore(slots)
+    pool = Slots(slots) if isinstance(slots, int) else slots
+    stop = stop or Stop()
     account = _Budget(budget, spent)
+    waiting, ended = deque(entries), deque[Future[Outcome | None]]()
+    running, closed, killed = 0, False, False
 
-    def one(entry: ModelEntry) -> Outcome:
+    def one(entry: ModelEntry) -> Outcome | None:
         if account.left() <= 0:
             return account.refused(entry)
         staged = runner.stage(entry)
-        with turn:
+        if not share.take(size):
+            staged.place.discard()
+            return None
+        try:
             left = account.left()
             if left <= 0:
                 staged.place.discard()
@@ -203,24 +259,48 @@ def run_all(
             shortened = left < (limits.seconds or float("inf"))
             outcome = runner.run(staged, replace(limits, seconds=left) if shortened else limits)
             account.spend(outcome.seconds)
+        finally:
+            share.give_back(size)
         return account.cut_short(outcome) if shortened else outcome
 
-    waiting = iter(entries)
-    running: set[Future[Outcome]] = set()
-    with ThreadPoolExecutor(slots + 1) as pool:
+    def tell(future: Future[Outcome | None]) -> None:
+        ended.append(future)
+        share.wake()
+
+    def more() -> bool:
+        # One more than has a slot, or could have one: while it waits it is staged.
+        return bool(waiting) and not stop.asked and running * size < share.room + size
+
+    def due() -> bool:
+        return bool(ended) or more() or not running or (stop.asked and not closed) or (stop.at_once and not killed)
+
+    with pool.share() as share, stop.calling(share.wake), ThreadPoolExecutor(pool.count + 1) as threads:
         try:
             while True:
-                while len(running) < slots + 1:
-                    entry = next(waiting, None)
-                    if entry is None:
-                        break
-                    running.add(pool.submit(one, entry))
-                if not running:
+                share.wait_for(due)
+                if stop.asked and not closed:
+                    closed = True
+                    share.close()
+                if stop.at_once and not killed:
+                    killed = True
+                    runner.stop()
+                while ended:
+                    running -= 1
+                    try:
+                        outcome = ended.popleft().result()
+                    except Cancelled:
+                        if not killed:
+                            raise
+                    else:
+                        if outcome is not None:
+                            done(outcome)
+                while more():
+                    running += 1
+                    threads.submit(one, waiting.popleft()).add_done_callback(tell)
+                if not running and (not waiting or stop.asked):
                     return
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    done(future.result())
         except BaseException:
+            share.close()
             runner.stop()
             raise
 
@@ -269,7 +349,20 @@ def _check_apart(submission: Submission, round_directory: RoundDirectory, option
         interpreter = options.environment.interpreter()
         shown["the folder of its Python"] = interpreter.base_prefix
         shown |= {f"the packages of its Python in {path}": path for path, _ in interpreter.site_packages}
-    place = round_directory.path.resolve()
+    check_apart(round_directory.path, shown)
+
+
+def check_apart(place: Path, shown: Mapping[str, Path | None]) -> None:
+    """See that what is sealed does not lie in a folder that a submission is shown.
+
+    Args:
+        place: what is sealed, or holds it.
+        shown: the folders, by what they are; None where there is none.
+
+    Raises:
+        InputError: it does.
+    """
+    place = place.resolve()
     for what, folder in shown.items():
         if folder is not None and place.is_relative_to(folder.resolve()):
             raise InputError(f"lies in {folder}, which the submission sees ({what}); move the round", path=place)
@@ -308,12 +401,32 @@ def _contents(
         )
 
 
-def _note(journal: Journal, shown: Progress) -> Callable[[Outcome], None]:
+def _note(
+    journal: Journal, shown: Progress | None, watch: Watch | None, before: int, total: int
+) -> Callable[[Outcome], None]:
+    count = before
+    if watch is not None:
+        watch(count, total)
+
     def note(outcome: Outcome) -> None:
+        nonlocal count
         journal.add(outcome)
-        shown.advance("" if outcome.error is None else f"last failure: {outcome.error}")
+        count += 1
+        if watch is not None:
+            watch(count, total)
+        if shown is not None:
+            shown.advance("" if outcome.error is None else f"last failure: {outcome.error}")
 
     return note
+
+
+@contextmanager
+def _turn(slots: Slots, size: int, stop: Stop) -> Iterator[None]:
+    """Hold some slots; waits for them."""
+    with slots.share() as share, stop.calling(share.close):
+        if not share.take(size):
+            raise Stopped("stopped before it began")
+        yield
 
 
 def _command(

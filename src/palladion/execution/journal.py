@@ -1,18 +1,19 @@
-"""What is done already: one line of JSON a data point, so that an interrupted evaluation goes on where it was."""
+"""What is done already, so that an interrupted evaluation goes on where it was."""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from palladion.errors import PalladionError
 from palladion.execution.outcome import Outcome
 from palladion.files import write_atomically
 from palladion.models import SplitDirectory
 
-__all__ = ["Journal", "cache_directory", "key", "split_identity"]
+__all__ = ["FileJournal", "Journal", "cache_directory", "key", "split_identity"]
 
 _JOURNAL = "journal.jsonl"
 
@@ -43,8 +44,25 @@ def split_identity(split: SplitDirectory) -> str:
     return digest.hexdigest()
 
 
-class Journal:
-    """The outcomes of one evaluation so far.
+class Journal(Protocol):
+    """The outcomes of one evaluation so far, wherever they are kept. Used by one thread, that of the evaluation.
+
+    What :attr:`outcomes` holds when the evaluation begins is not run again; each of the others is added once.
+    """
+
+    @property
+    def outcomes(self) -> Mapping[str, Outcome]:
+        """By data point: those that were there, and those that were added."""
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome, for good before this returns. Whatever is raised ends the evaluation and all that runs."""
+
+    def remove(self) -> None:
+        """The evaluation is complete: what was only kept to go on with may go."""
+
+
+class FileJournal:
+    """A journal in a file, one line of JSON a data point.
 
     Args:
         directory: where they are kept; is made.

@@ -1,4 +1,4 @@
-"""Pack the outputs of a language track as the zip that is handed in.
+"""Pack the outputs of a language track, or the folder of a detector, as the zip that is handed in.
 
 The zip is made anew each time, of what belongs into it and nothing else: an old one is never added to, so that nothing
 stale stays in it. The same files give the same bytes, whatever their times, modes and order.
@@ -20,7 +20,7 @@ from palladion.submissions.checks import Fault, FaultSeverity, printable
 from palladion.submissions.outputs import CODE, PUBLIC_LAYOUT, Layout, OutputsCheck, examine_outputs
 from palladion.tracks.track_file import TrackFile
 
-__all__ = ["PackedOutputs", "pack_outputs"]
+__all__ = ["PackedOutputs", "pack_folder", "pack_outputs"]
 
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _MODE: Final = (stat.S_IFREG | 0o644) << 16
@@ -98,6 +98,47 @@ def pack_outputs(
     except OSError as error:
         raise PalladionError(f"{error.filename or out}: cannot be read: {error.strerror or error}") from None
     return done
+
+
+def pack_folder(folder: Path, out: Path) -> list[tuple[str, str]]:
+    """Pack a folder, such as a detector's, as it is; links, hidden files and what Python leaves behind are left out.
+
+    Args:
+        folder: to pack; its files lie at the root of the zip.
+        out: the zip to write.
+
+    Returns:
+        What was left out, each with the reason.
+
+    Raises:
+        InputError: there is nothing to pack in it, or too many files.
+        PalladionError: a file cannot be read or written.
+    """
+    files: dict[str, Path] = {}
+    left_out: list[tuple[str, str]] = []
+    for path in _walked(folder):
+        shown = path.relative_to(folder).as_posix()
+        if (why := _unfit(path)) is not None:
+            left_out.append((printable(shown, 120), why))
+        elif not path.is_dir():
+            files[shown] = path
+        if len(files) > _MOST_FILES:
+            raise InputError(f"holds more than {_MOST_FILES:,} files", path=folder)
+    if not files:
+        raise InputError("holds nothing that can be handed in", path=folder)
+    try:
+        _write_zip(out, files)
+    except OSError as error:
+        raise PalladionError(f"{error.filename or out}: cannot be read: {error.strerror or error}") from None
+    return left_out
+
+
+def _walked(folder: Path) -> Iterator[Path]:
+    """What is in a folder and in those below it, but for the inside of those that are not packed."""
+    for directory, folders, names in os.walk(folder):
+        at = Path(directory)
+        yield from (at / name for name in sorted(folders + names))
+        folders[:] = sorted(name for name in folders if _unfit(at / name) is None)
 
 
 class _Collection:
