@@ -95,6 +95,7 @@ def evaluate_generation(
     poisoned: Sequence[str | None],
     *,
     utility: str = "rouge_l",
+    others: bool = True,
     seed: int = 0,
     replicates: int = 2000,
     confidence: float = 0.95,
@@ -106,15 +107,16 @@ def evaluate_generation(
         clean: a text for each clean row, in their order; None where there is none.
         poisoned: a text for each poisoned row.
         utility: one of :data:`palladion.scoring.UTILITIES`: the metric that the scores are made of.
+        others: whether the texts are scored under the other metrics as well, which takes several times as long.
         seed: of the intervals.
         replicates: of the intervals.
         confidence: of the intervals.
 
     Returns:
         As :func:`evaluate_classification`, with ``utility`` and ``utility_metric`` in place of ``cacc``;
-        ``utilities``, the mean under every metric; ``degenerate_rate`` of all outputs, clean and poisoned, and
-        ``degenerate``, how many of each kind; ``unfinished_searches``, outputs that count as the attack's because
-        searching them took too long.
+        ``utilities``, the mean under every metric that was asked for; ``degenerate_rate`` of all outputs, clean and
+        poisoned, and ``degenerate``, how many of each kind; ``unfinished_searches``, outputs that count as the
+        attack's because searching them took too long.
 
     Raises:
         ScoringError: there is not one answer a row, no such utility, or the folder is one of labels.
@@ -123,7 +125,8 @@ def evaluate_generation(
     if utility not in UTILITIES:
         raise ScoringError(f"there is no utility {utility!r}; known are {', '.join(UTILITIES)}")
     references = [str(row.truth) for row in folder.clean]
-    rows = {metric: text_scores(metric, clean, references) for metric in UTILITIES}
+    metrics = UTILITIES if others else (utility,)
+    rows = {metric: text_scores(metric, clean, references) for metric in metrics}
     means = {metric: float(values.mean()) for metric, values in rows.items()}
     succeeded, unfinished = _matches(folder, poisoned)
     success = attack_success_rate(
