@@ -1,0 +1,137 @@
+"""Versions of the scorer, and scoring again.
+
+An evaluation belongs to one version. Scoring again adds evaluations by another version beside those that are there, and
+switching shows them on the leaderboard, all in one step. Nothing that was scored ever changes.
+
+Whoever changes what a score comes out as adds a version here and leaves the old ones: evaluations that were begun with
+one are ended with it, also after an update of Palladion.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from palladion.errors import PalladionError
+from palladion.jobs.context import Service
+from palladion.storage import audit, evaluations, queue, stages
+from palladion.storage.endings import EVALUATE
+from palladion.storage.errors import Conflict
+from palladion.storage.tables import Job
+
+__all__ = ["SCORERS", "SCORER_VERSION", "Scorer", "rescore", "retry_job", "scorer", "switch"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """One version of the scorer.
+
+    Attributes:
+        version: its name.
+        seed: of the intervals: the same submission gets the same ones.
+    """
+
+    version: str
+    seed: int = 0
+
+
+SCORER_VERSION: Final = "1"
+"""The version that new stages start with."""
+SCORERS: Final = {SCORER_VERSION: Scorer(SCORER_VERSION)}
+"""The versions that this program can score with."""
+
+
+def scorer(version: str) -> Scorer:
+    """The scorer of a version.
+
+    Raises:
+        PalladionError: this program does not know it.
+    """
+    found = SCORERS.get(version)
+    if found is None:
+        known = ", ".join(SCORERS)
+        raise PalladionError(f"there is no version {version[:40]!a} of the scorer here; there is {known}")
+    return found
+
+
+def rescore(service: Service, stage_id: str, *, actor: str, version: str = SCORER_VERSION) -> int:
+    """Score a stage again, with another version of the scorer, beside the scores that there are.
+
+    Code is not run again: what it answered is scored again.
+
+    Args:
+        service: the service.
+        stage_id: the stage.
+        actor: who asks for it.
+        version: of the scorer.
+
+    Returns:
+        How many evaluations are on their way that were not before.
+
+    Raises:
+        NotFound: there is no such stage.
+        Conflict: the leaderboard shows this version already.
+        PalladionError: there is no such version.
+    """
+    scorer(version)
+    count = service.database.run(_rescore, stage_id, version, actor=actor, now=service.now())
+    _log.info("stage %s: %s evaluations are to be scored again by version %s", stage_id, count, version)
+    service.notify()
+    return count
+
+
+def switch(service: Service, stage_id: str, version: str, *, actor: str) -> None:
+    """Show the scores of another version of the scorer, in one step.
+
+    Raises:
+        NotFound: there is no such stage.
+        Conflict: not all of it has been scored by this version; in words.
+        PalladionError: there is no such version.
+    """
+    scorer(version)
+    service.database.run(evaluations.switch, [stage_id], version, now=service.now(), actor=actor)
+    _log.info("stage %s: the leaderboard shows version %s of the scorer", stage_id, version)
+
+
+def retry_job(service: Service, job_id: str, *, actor: str) -> Job:
+    """Do a job again that has failed or was cancelled, as if it had never been tried.
+
+    Raises:
+        NotFound: there is no such job.
+        Conflict: it has neither failed nor was it cancelled.
+    """
+    job = service.database.run(_retry, job_id, actor=actor, now=service.now())
+    service.notify()
+    return job
+
+
+def _rescore(tx: Session, stage_id: str, version: str, *, actor: str, now: datetime) -> int:
+    stage = stages.by_id(tx, stage_id)
+    if stage.scorer == version:
+        raise Conflict(f"the stage {stage.name} is scored by version {version} of the scorer already")
+    count = evaluations.rescore(tx, stage_id, version, now=now)
+    detail = {"version": version, "evaluations": count, "track": stage.track, "stage": stage.name}
+    audit.add(
+        tx,
+        actor=actor,
+        action="stage.rescore",
+        subject=f"stage:{stage_id}",
+        detail=detail,
+        challenge_id=stage.challenge_id,
+        now=now,
+    )
+    return count
+
+
+def _retry(tx: Session, job_id: str, *, actor: str, now: datetime) -> Job:
+    job = queue.by_id(tx, job_id)
+    if job.kind == EVALUATE:
+        evaluations.retry(tx, job.subject, actor=actor, now=now)
+        return queue.by_id(tx, job_id)
+    again = queue.retry(tx, job_id, now=now)
+    audit.add(tx, actor=actor, action="job.retry", subject=f"job:{job_id}", detail={"kind": job.kind}, now=now)
+    return again
