@@ -12,15 +12,34 @@ import typer
 from typer.core import TyperGroup
 
 from palladion import __version__
-from palladion.cli import doctor, evaluate, inspect, predict, restore, score
+from palladion.cli import (
+    doctor,
+    download,
+    evaluate,
+    inspect,
+    leaderboard,
+    login,
+    predict,
+    restore,
+    score,
+    serve,
+    status,
+    submit,
+    worker,
+)
 from palladion.errors import PalladionError
 
 __all__ = ["app", "main"]
 
 # Groups that are only imported when one of their commands is asked for: module, and what --help says of it.
 _LAZY_GROUPS = {
+    "account": ("palladion.cli.account", "List, approve and disable the accounts of a server."),
+    # With what cli.installation adds to it.
+    "challenge": ("palladion.cli.installation", "Begin, check and read a challenge file."),
     "environment": ("palladion.cli.environment", "Build, list, show and remove environments of submissions."),
+    "stage": ("palladion.cli.stage", "List the stages of a challenge; organisers open, close and conclude them."),
     "submission": ("palladion.cli.submission", "Look at a submission before it is submitted, and pack one."),
+    "team": ("palladion.cli.team", "Make, join, show and leave the team that one takes part with."),
     "round": ("palladion.cli.round", "Build, show and check rounds of clean and poisoned models."),
 }
 
@@ -69,6 +88,16 @@ app.command(name="predict")(predict.predict)
 app.command(name="restore")(restore.restore)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="inspect")(inspect.inspect)
+app.command(name="login")(login.login)
+app.command(name="register")(login.register)
+app.command(name="logout")(login.logout)
+app.command(name="whoami")(login.whoami)
+app.command(name="submit")(submit.submit)
+app.command(name="status")(status.status)
+app.command(name="leaderboard")(leaderboard.leaderboard)
+app.command(name="download")(download.download)
+app.command(name="serve")(serve.serve)
+app.command(name="worker")(worker.worker)
 
 
 def _print_version(wanted: bool) -> None:

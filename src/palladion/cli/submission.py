@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from palladion.errors import InputError
+
 if TYPE_CHECKING:
+    from palladion.execution.reproduction import Reproduction
     from palladion.submissions.checks import Fault
     from palladion.submissions.outputs import OutputsCheck
     from palladion.tracks.track_file import TrackFile
@@ -118,6 +121,115 @@ def pack(
         sys.exit(1)
     files = len(done.files)
     typer.echo(f"{out}: {files} file{'s' if files > 1 else ''}, {done.bytes:,} bytes, sha256 {done.digest}")
+
+
+@app.command()
+def reproduce(
+    path: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Outputs with their code/.", show_default=False)],
+    phase: Annotated[
+        Path,
+        typer.Option(
+            "--round",
+            metavar="DIR",
+            help="Folder of the phase, with track.yaml: ROUND/phases/test.",
+            show_default=False,
+        ),
+    ],
+    seconds: Annotated[
+        float, typer.Option(metavar="N", help="Most that the code may declare, in seconds of wall time.")
+    ] = 86_400.0,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Most that it may declare, such as 16G; by default all that there is."),
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The base model; by default that of the round.", show_default=False),
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Environment to run in; by default the one that the code names."),
+    ] = None,
+    sandbox: Annotated[
+        str, typer.Option(metavar="NAME", help="bubblewrap, apptainer, podman, or none: for your own code.")
+    ] = "bubblewrap",
+    allow: Annotated[
+        float,
+        typer.Option(
+            metavar="PERCENT",
+            help="Rows of a file that may differ. Decoding on other hardware differs in a few rows.",
+        ),
+    ] = 0.0,
+    json_wanted: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Run the code of a submission in the sandbox, and see whether it makes the submitted outputs again.
+
+    The code is called as code/reproduce.yaml says, within the time and memory declared there. It sees the phase as it
+    was published, no network and no labels. Labels and texts are compared row by row, exactly.
+
+    Exits with 0 where they are the same, with 1 where they are not or the code failed.
+    """
+    from dataclasses import replace
+
+    from palladion.execution.environments import find
+    from palladion.execution.reproduction import most_here
+    from palladion.execution.reproduction import reproduce as run_reproduction
+    from palladion.sizes import parse_size
+
+    if not seconds > 0:
+        raise InputError(f"--seconds: {seconds:g} s is no time; it must be more than 0")
+    most = replace(most_here(), seconds=seconds)
+    if memory is not None:
+        most = replace(most, memory_bytes=parse_size(memory))
+    done = run_reproduction(
+        path,
+        phase,
+        base=base,
+        most=most,
+        environment=None if environment is None else find(environment),
+        sandbox=sandbox,
+        allow=allow,
+        show=True,
+    )
+    if json_wanted:
+        document = {"submission": _name(path), "round": str(phase), "sandbox": sandbox, **done.to_dict()}
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        _show_reproduction(_name(path), done)
+    sys.exit(0 if done.reproduced else 1)
+
+
+def _show_reproduction(name: str, done: "Reproduction") -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from palladion.reports.tables import show
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("file", "task", "rows", "equal", "%", ""):
+        table.add_column(heading, justify="right" if heading in ("rows", "equal", "%") else "left")
+    for file in done.files:
+        verdict = file.fault or ("reproduced" if file.within(done.allow) else "differs")
+        # Rounded down: 100 only where all are equal. As text: what stands there may look like markup.
+        share = f"{10_000 * file.equal // file.rows / 100:.2f}"
+        table.add_row(file.file, Text(file.task), str(file.rows), str(file.equal), share, Text(verdict))
+    show(table)
+    for file in done.files:
+        for row in file.differing:
+            made = "nothing that can be used" if row.made is None else row.made
+            typer.echo(f"{file.file}, row {row.row}: submitted: {row.submitted}")
+            typer.echo(f"{' ' * len(f'{file.file}, row {row.row}')}  made:      {made}")
+    for note in done.notes:
+        typer.echo(f"Note: {note}")
+    peak = "" if done.peak_memory_bytes is None else f", {done.peak_memory_bytes / 2**20:.0f} MiB"
+    said = f"{done.seconds:.1f} s of {done.limits.seconds:g} s{peak} of {done.limits.memory_bytes / 2**20:.0f} MiB"
+    typer.echo(f"The code took {said}, in the environment {done.environment}")
+    if done.reproduced:
+        allowed = "" if done.allow == 0 else f"; {done.allow:g} % of a file's rows may differ"
+        typer.echo(f"{name}: reproduced{allowed}")
+    else:
+        typer.echo(f"{name}: not reproduced: {done.reason}")
 
 
 def _check_outputs(path: Path, tracks: list[Path], code_required: bool | None, json_wanted: bool) -> None:

@@ -1,0 +1,62 @@
+"""Leaderboards, as JSON and as CSV."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+from starlette.responses import JSONResponse, Response
+
+from palladion.server import models, queries, tables
+from palladion.server.access import Asking
+from palladion.server.errors import ApiError
+from palladion.server.routing import Routes
+from palladion.server.state import Here
+
+__all__ = ["routes"]
+
+routes = Routes("leaderboards")
+
+_CSV = "text/csv"
+
+
+@routes.get(
+    "/challenges/{challenge}/stages/{track}/{stage}/leaderboard",
+    "leaderboard:read",
+    summary="The leaderboard of a stage",
+    response_model=models.Leaderboard,
+    responses={200: {"content": {_CSV: {"schema": {"type": "string"}}}, "description": "JSON or CSV."}},
+    errors=("not_acceptable",),
+)
+def leaderboard(
+    request: Request,
+    challenge: str,
+    track: str,
+    stage: str,
+    here: Here,
+    caller: Asking,
+    every: Annotated[bool, Query(alias="all", description="Every submission, not the best of each team.")] = False,
+    format_: Annotated[
+        Literal["json", "csv"] | None, Query(alias="format", description="By default what the header Accept asks for.")
+    ] = None,
+) -> Response:
+    """Submissions in their order, with scores as far as whoever asks may see them; what has no score stands last."""
+    wanted = format_ or _accepted(request)
+    with here.service.database.read() as tx:
+        row = queries.challenge_named(tx, challenge)
+        info = here.stage(tx, row, track, stage)
+        board = here.views(tx, caller, row).leaderboard(tx, info, every=every)
+    if wanted == "csv":
+        name = f"{challenge}-{track}-{stage}.csv"
+        disposition = f'attachment; filename="{name}"'
+        return Response(tables.leaderboard_csv(board), media_type=_CSV, headers={"Content-Disposition": disposition})
+    return JSONResponse(board.model_dump(mode="json"))
+
+
+def _accepted(request: Request) -> str:
+    given = ",".join(request.headers.getlist("accept")) or "*/*"
+    kinds = [part.partition(";")[0].strip().lower() for part in given.split(",")]
+    if any(kind in ("application/json", "application/*", "*/*", "") for kind in kinds):
+        # Both: whoever names CSV and takes anything else as well wants CSV.
+        return "csv" if _CSV in kinds and "application/json" not in kinds else "json"
+    if _CSV in kinds or "text/*" in kinds:
+        return "csv"
+    raise ApiError("not_acceptable", f"a leaderboard is application/json or {_CSV}")
