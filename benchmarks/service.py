@@ -3,8 +3,8 @@
 Both through the API of a service as ``palladion serve`` starts it: one process, SQLite, its own worker. The clock runs
 from before the last byte of the file is sent until an answer of the service shows what was waited for, and is the one
 of the client. Outputs are labels as CSV and texts as JSON, half of the rows clean and half poisoned; of the texts, of
-45 words each, every third word is another than in the reference, and they are scored by ROUGE-L and, as always, by the
-other metrics beside it. The detector is the reference detector ``constant``, packed as a submission.
+45 words each, every third word is another than in the reference, and they are scored by ROUGE-L. The detector is the
+reference detector ``constant``, packed as a submission.
 
 The service is idle first. Then others hand in outputs all the time: each of them, labels and texts by turns, as soon
 as the one before is scored.
@@ -43,8 +43,8 @@ from palladion.client.uploads import file_sha256  # noqa: E402
 
 POINTS = 4
 GOALS = {LABELS: 5.0, TEXTS: 5.0, DETECTION: 2.0}
-LOOK = 0.05
-"""Seconds between looks: as often as the service lets one account ask in the long run."""
+LOOK = 0.2
+"""Seconds between looks: to look takes processors as well."""
 LONGEST = 300.0
 Seconds = tuple[str, list[float]]
 FILE_NAMES = {LABELS: "labels, CSV", TEXTS: "texts, JSON, ROUGE-L"}

@@ -149,7 +149,7 @@ def test_a_large_file_is_not_sent_in_vain(
     [
         ("small/labels/test", 1, "is planned; it takes no submissions"),
         ("small/detection/round-1", 1, "is planned; it takes no submissions"),
-        ("moving/labels", 1, "no stage of moving/labels is open: development is planned, test is planned"),
+        ("moving/texts", 1, "no stage of moving/texts is open: development is planned"),
         ("small/lables", 2, "did you mean 'labels'?"),
         ("small/labels/developmint", 2, "did you mean 'development'?"),
         ("none/labels", 1, "there is no challenge"),

@@ -41,8 +41,7 @@ def test_a_download_of_many_files_is_not_held_up_by_the_limit_of_requests(site: 
     limits = {"account": Rate(per_second=0.01, burst=2), "files": Rate(per_second=0.01, burst=5)}
     client = site.with_limits(**limits).client("person-0")
     assert [client.get(TRACK).status_code for _ in range(6)] == [200] * 5 + [429]
-    assert client.get(FILES).status_code == 200
-    assert client.get(FILES).status_code == 429
+    assert [client.get(FILES).status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_nothing_that_is_sealed_is_published(site: Site) -> None:

@@ -55,7 +55,13 @@ def main() -> None:
     client = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     lines = client.makefile("rb")
-    contents = json.loads(lines.readline())
+    try:
+        first = lines.readline()
+    except ConnectionError:
+        return
+    if not first.endswith(b"\n"):
+        return  # whoever asked is gone
+    contents = json.loads(first)
     lock = threading.Lock()
 
     def answer(number: int, reply: dict[str, Any]) -> None:
@@ -70,8 +76,11 @@ def main() -> None:
         return
     # The threads stay until the end: bwrap dies with the thread that started it.
     pool = ThreadPoolExecutor(max_workers=contents["slots"])
-    for line in lines:
-        pool.submit(_serve, supervisor, json.loads(line), answer)
+    # Whoever asked may be killed, in the middle of a line too: that is the end, as closing the socket is.
+    with contextlib.suppress(ConnectionError):
+        for line in lines:
+            if line.endswith(b"\n"):
+                pool.submit(_serve, supervisor, json.loads(line), answer)
     supervisor.stop()
     os._exit(0)
 
