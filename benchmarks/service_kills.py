@@ -399,6 +399,7 @@ def faults_of(service: Service, hook: Webhook, handed_in: Sequence[HandedIn], pe
             found.append(f"submission {row.id}: {accepts[f'submission:{row.id}']} times in the audit log")
     found += [f"delivery {delivery.id} was not sent" for delivery in deliveries if delivery.sent is None]
     found += [f"told of {event} of {one}" for event, one in hook.told if event != "submission.scored"]
+    found += _boards(service, handed_in)
     found += _twice(service)
     found += _files(service, by_id.values())
     if uploads:
@@ -433,6 +434,17 @@ def _scores(data: Data, one: HandedIn, scores: Sequence[Score], points: int) -> 
         yield f"{one.path.name}: {metric} is {values.get(metric)}, not {wanted}"
     if points != (data.points if one.track == DETECTION else 0):
         yield f"{one.path.name}: {points} outcomes"
+
+
+def _boards(service: Service, handed_in: Sequence[HandedIn]) -> Iterator[str]:
+    """What was accepted is what the leaderboards show."""
+    with Client(service.url, (service.data / "organiser-token").read_text().strip(), patience=PATIENT) as organiser:
+        for track, stage in services.STAGES.items():
+            shown = sorted(
+                str(row.submission) for row in organiser.leaderboard(CHALLENGE, track, stage, everything=True).rows
+            )
+            if shown != sorted(one.submission for one in handed_in if one.submission and one.track == track):
+                yield f"the leaderboard of {track} shows {len(shown)} submissions"
 
 
 def _twice(service: Service) -> Iterator[str]:
