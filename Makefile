@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean system
+.PHONY: help demo test lint format bench docs clean system browser
 
 help:
 	@echo "make demo    build a small round, run two detectors over it, print the scores"
@@ -41,10 +41,13 @@ $(VENV)/.dev: $(VENV)/.models pyproject.toml constraints.txt
 system:
 	@sh scripts/system-packages.sh
 
+browser:
+	@sh scripts/system-packages.sh browser
+
 demo: system $(VENV)/.models
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO)
 
-test: system $(VENV)/.dev
+test: browser $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev

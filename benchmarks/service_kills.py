@@ -310,7 +310,7 @@ def storm(
         service: what is killed.
         handed_in: what the clients are doing.
         kills: moments.
-        seconds: mean time between kills; less, down to a quarter, where the work would be done before they are.
+        seconds: mean time between kills; less, down to a tenth, where the work would be done before they are.
         moments: draws them, and who is killed.
         expected: submissions that will have been scored.
     """
@@ -319,7 +319,7 @@ def storm(
         done = _done(service, handed_in, expected)
         ahead = done - found.moments / kills
         waiting = any(not one.answered for one in handed_in)
-        mean = seconds * (0.8 if waiting else min(1.0, max(0.25, 1 - 3 * ahead)))
+        mean = seconds * min(0.8 if waiting else 1.0, max(0.1, 1 - 5 * ahead))
         time.sleep(moments.uniform(0, 2 * mean))
         unanswered = sum(not one.answered for one in handed_in)
         victims = moments.choices(VICTIMS, WHILE_CLIENTS_WAIT if unanswered else WEIGHTS)[0]

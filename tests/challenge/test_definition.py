@@ -27,7 +27,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (challenge.stage_word, challenge.registration.approval, challenge.teams.most_members) == ("round", "open", 6)
     assert track.quotas == Quotas()
     assert track.quotas.scored.per_day is None
-    assert track.feedback == Feedback(policy="exact", digits=4)
+    assert track.feedback == Feedback(policy="bootstrap_ladder", level=0.05)
     assert (track.limits.seconds, track.limits.memory, track.limits.scratch) == (600, 4 << 30, 2 << 30)
     assert (track.limits.processes, track.limits.cpus, track.limits.gpus) == (256, 1, 0)
     assert track.limits.total_seconds is None
@@ -97,6 +97,15 @@ _DETECTION_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"feedback": {"policy": "ladder", "step": 0.1, "digits": 2}}, "feedback.digits: does not belong to policy"),
     ({"feedback": {"policy": "exact", "step": 0.1}}, "feedback.step: does not belong to policy: exact"),
     ({"feedback": {"policy": "none", "digits": 2}}, "feedback.digits: does not belong to policy: none"),
+    ({"feedback": {"digits": 2}}, "feedback.digits: does not belong to policy: bootstrap_ladder"),
+    (
+        {"feedback": {"policy": "ladder", "step": 0.1, "level": 0.1}},
+        "feedback.level: does not belong to policy: ladder",
+    ),
+    ({"feedback": {"level": 0.6}}, "feedback.level: Input should be less than or equal to 0.5"),
+    ({"feedback": {"public": 1.0}}, "feedback.public: Input should be less than 1"),
+    ({"feedback": {"clip": 0.5}}, "feedback.clip: Input should be less than 0.5"),
+    ({"feedback": {"clip": 0.0}}, "feedback.clip: Input should be greater than or equal to 0.000000000001"),
     ({"feedback": {"policy": "rounded", "digits": -1}}, "feedback.digits: Input should be greater than or equal to 0"),
     ({"limits": {"seconds": 0}}, "limits.seconds: Input should be greater than 0"),
     ({"limits": {"seconds": float("inf")}}, "limits.seconds: Input should be a finite number"),
@@ -149,6 +158,7 @@ def test_a_fault_of_a_detection_track(change: dict[str, Any], message: str) -> N
         ({"stages": [{"prevalence": 0.4}]}, "stages.0.prevalence: does not belong to a classification track"),
         ({"stages": [{"dry_run": True}]}, "stages.0.dry_run: does not belong to a classification track"),
         ({"stages": [{"phase": None}]}, "stages.0.phase: a classification track needs the phase"),
+        ({"feedback": {"clip": 0.01}}, "feedback.clip: the answers of a classification track are no probabilities"),
         ({"advance": {"when": "goal"}}, "stages.0.success: advance by goal needs a goal to reach here"),
     ],
     ids=str,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -15,8 +16,10 @@ from palladion.challenge import (
     Kind,
     Role,
     Shown,
+    Told,
     Viewer,
     metric_of,
+    tell,
     visibility,
 )
 
@@ -33,9 +36,10 @@ OTHERS = (OTHER, TEAMLESS, OBSERVER, ANONYMOUS)
 ALL = (ORGANISER, OWN, *OTHERS)
 SPLITS = ("train", "validation", "test", "holdout")
 POLICIES = {
-    "exact": Feedback(),
+    "exact": Feedback(policy="exact"),
     "rounded": Feedback(policy="rounded", digits=2),
     "ladder": Feedback(policy="ladder", step=0.1),
+    "bootstrap_ladder": Feedback(step=0.1),
     "none": Feedback(policy="none"),
 }
 
@@ -43,6 +47,8 @@ POLICIES = {
 def ask(kind: Kind, viewer: Viewer, **more: Any) -> str:
     """What is seen, as one word: ``full``, the value that is told, or ``hidden``."""
     options: dict[str, Any] = {"team": "ours", "ending": Ending.SCORED, "metric": METRIC, "value": VALUE} | more
+    # As it was recorded when the evaluation ended.
+    options = {"told": tell(options.get("feedback", Feedback()), METRIC, options["value"])} | options
     seen = visibility(Asked(kind, **options), viewer, NOW)
     if isinstance(seen, Hidden):
         assert seen.reason
@@ -104,6 +110,7 @@ def test_the_conclusion_publishes_scores_and_no_single_data_point(kind: Kind, sp
         ("exact", "0.123456", "0.123456"),
         ("rounded", "0.12", "0.12"),
         ("ladder", "0.1", "0.123456"),
+        ("bootstrap_ladder", "0.1", "0.123456"),
         ("none", "hidden", "0.123456"),
     ],
 )
@@ -121,8 +128,38 @@ def test_a_conclusion_that_is_yet_to_come_publishes_nothing() -> None:
     assert ask(Kind.SCORE, ANONYMOUS, concluded=later, feedback=POLICIES["none"]) == "hidden"
 
 
-def test_the_ladder_tells_the_best_again() -> None:
-    assert ask(Kind.SCORE, OWN, feedback=POLICIES["ladder"], value=0.5, best=0.2) == "0.2"
+def test_what_was_recorded_is_told_and_nothing_else() -> None:
+    # The best once more, as the decision was then; a policy that was changed since tells no old score anew.
+    recorded = Told(0.2, "0.2", "not better", 0.1, 0.3)
+    for feedback in (POLICIES["ladder"], POLICIES["exact"], POLICIES["rounded"]):
+        asked = Asked(
+            Kind.SCORE, "ours", Ending.SCORED, feedback=feedback, metric=METRIC, value=VALUE, interval=(0.1, 0.2),
+            told=recorded, final=Told(0.7, "0.7"),
+        )  # fmt: skip
+        assert visibility(asked, OWN, NOW) == Shown(recorded)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_score_of_which_nothing_was_recorded_is_not_told(policy: str) -> None:
+    assert ask(Kind.SCORE, OWN, feedback=POLICIES[policy], told=None) == "hidden"
+
+
+def test_a_private_part_is_told_at_the_conclusion_and_not_before() -> None:
+    final = Told(0.7, "0.7")
+    for viewer in (OWN, *OTHERS):
+        assert ask(Kind.SCORE, viewer, feedback=POLICIES["ladder"], final=final) == "0.1"
+        assert ask(Kind.SCORE, viewer, feedback=POLICIES["none"], final=final) == "hidden"
+        assert ask(Kind.SCORE, viewer, feedback=POLICIES["ladder"], final=final, concluded=NOW) == "0.7"
+
+
+def test_an_interval_goes_with_its_value() -> None:
+    interval = (0.1, 0.2)
+    asked = Asked(
+        Kind.SCORE, "ours", Ending.SCORED, feedback=POLICIES["rounded"], metric=METRIC, value=VALUE, interval=interval
+    )
+    assert visibility(asked, ORGANISER, NOW) == Full(VALUE, interval)
+    concluded = replace(asked, concluded=NOW, interval=(0.119, 0.121))
+    assert visibility(concluded, ANONYMOUS, NOW) == Shown(Told(0.12, "0.12", "", 0.11, 0.13))
 
 
 @pytest.mark.parametrize("ending", [Ending.RUNNING, Ending.FAILED])
@@ -190,7 +227,8 @@ values = st.floats(0, 1)
     st.booleans(),
     values,
     values,
-    st.none() | values,
+    st.none() | values.map(lambda value: Told(value, f"{value:.4f}")),
+    st.none() | values.map(lambda value: Told(value, f"{value:.4f}")),
 )
 def test_of_a_sealed_split_no_more_than_the_policy_allows(
     kind: Kind,
@@ -201,7 +239,8 @@ def test_of_a_sealed_split_no_more_than_the_policy_allows(
     concluded: bool,
     value: float,
     other: float,
-    best: float | None,
+    told: Told | None,
+    final: Told | None,
 ) -> None:
     """Two values that the policy does not tell apart are not told apart by anything that is seen."""
 
@@ -215,7 +254,9 @@ def test_of_a_sealed_split_no_more_than_the_policy_allows(
             feedback=feedback,
             metric=METRIC,
             value=secret,
-            best=best,
+            interval=(secret / 2, secret),
+            told=told,
+            final=final,
         )
         return visibility(asked, viewer, NOW)
 
@@ -224,7 +265,6 @@ def test_of_a_sealed_split_no_more_than_the_policy_allows(
         assert isinstance(result, Hidden)
     if split == "holdout" and not concluded and kind is not Kind.ARTIFACT:
         assert isinstance(result, Hidden)
-    told = kind is Kind.SCORE and ending is Ending.SCORED and not isinstance(result, Hidden)
-    alike = feedback.policy == "rounded" and round(value, 2) == round(other, 2)
-    if not told or alike:
+    whole = kind is Kind.SCORE and ending is Ending.SCORED and concluded and final is None
+    if not whole:
         assert seen(other) == result

@@ -25,7 +25,7 @@ from tests.jobs.world import DEFINITION, LABELS, detector, make_data, make_round
 
 API = "/api/v1"
 SECONDS = 60.0
-CHALLENGE = DEFINITION.format(name="demo", advance="command", dates="", success="none")
+CHALLENGE = DEFINITION.format(name="demo", advance="command", dates="", success="none", feedback="policy: exact")
 
 
 @dataclass

@@ -16,7 +16,7 @@ def test_all_of_a_team(cli: Cli, person: Person, tmp_path: Path) -> None:
     lines = cli("status", "--challenge", "small", person=person).out.splitlines()
     [row] = [line.split() for line in lines if name in line]
     assert row[:4] == [name, "few/development", "1", "mine.zip"]
-    assert row[-2:] == ["scored", "100.0000"]
+    assert row[-2:] == ["scored", "100"]
     assert "few: 1 of 2 today; 1 of 9 in total; 1 of 20 attempts today; 0 of 5 at a time" in lines
     assert "labels: no limit" in lines
     cli("submit", labels_zip(tmp_path / "other.zip", mark=" "), "--to", "small/few", "--wait", person=person)

@@ -26,7 +26,8 @@ def test_what_a_newer_server_adds_is_left_out() -> None:
     assert submission.ended
     document = to_document(submission)
     assert document["created"] == "2026-01-05T09:00:00Z"
-    assert document["scores"]["cross_entropy"] == {"value": 0.5, "text": "0.50", "low": 0.4, "high": 0.6}
+    expected = {"value": 0.5, "text": "0.50", "low": 0.4, "high": 0.6, "note": ""}
+    assert document["scores"]["cross_entropy"] == expected
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_worker_says_who_it_is_and_that_it_has_stopped(world: World) -> None:
     worker.start()
     with world.database.read() as tx:
         [row] = workers.listing(tx)
-    assert (row.name, row.kinds, row.stopped) == ("one", ["conclude", "deliver", "evaluate", "open"], None)
+    assert (row.name, row.kinds, row.stopped) == ("one", ["conclude", "deliver", "evaluate", "open", "standing"], None)
     worker.stop()
     assert worker.join(30)
     with world.database.read() as tx:

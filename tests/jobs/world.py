@@ -15,7 +15,7 @@ from sqlalchemy import select
 from palladion.challenge.settings import Quotas
 from palladion.execution.slots import Slots, Stop
 from palladion.jobs import claiming, opening
-from palladion.jobs.claiming import CONCLUDE, DELIVER, EVALUATE, OPEN, Lane
+from palladion.jobs.claiming import CONCLUDE, DELIVER, EVALUATE, OPEN, STANDING, Lane
 from palladion.jobs.context import JobSettings, Service
 from palladion.jobs.work import Work
 from palladion.jobs.worker import do
@@ -41,6 +41,7 @@ tracks:
     metrics: [cross_entropy, roc_auc]
     submission: {{kind: code, files: [entrypoint.py], bytes: 1M}}
     limits: {{seconds: 20, memory: 1G, processes: 64, scratch: 64M}}
+    feedback: {{{feedback}}}
     advance: {{when: {advance}}}
     stages:
       - {{name: round-0, title: Round 0, data: data/round-0, dry_run: true}}
@@ -50,6 +51,7 @@ tracks:
     title: Labels
     task: classification
     metrics: [overall, cacc, asr]
+    feedback: {{{feedback}}}
     submission: {{kind: outputs, bytes: 1M}}
     stages:
       - {{name: development, title: Development, data: data/labels, phase: development, success: {success}}}
@@ -292,6 +294,7 @@ def make_world(
     advance: str = "command",
     dates: str = "",
     success: str = "none",
+    feedback: str = "policy: exact",
     teams_wanted: int = 2,
     data: Path | None = None,
     clock: Clock | None = None,
@@ -305,7 +308,7 @@ def make_world(
         make_data(place)
     else:
         shutil.copytree(data, place)
-    text = DEFINITION.format(name=name, advance=advance, dates=dates, success=success)
+    text = DEFINITION.format(name=name, advance=advance, dates=dates, success=success, feedback=feedback)
     with database.write() as tx:
         now = clock()
         challenge = challenges.install(tx, text, place, now=now, actor="olga")
@@ -324,6 +327,7 @@ ANY = Lane("any", (EVALUATE, OPEN, CONCLUDE, DELIVER), None, 1)
 WORK = Lane("work", (EVALUATE, OPEN, CONCLUDE), None, 1)
 SCORING = Lane("scoring", (EVALUATE,), "outputs", 1)
 RUNNING = Lane("running", (EVALUATE,), "code", 1)
+STANDINGS = Lane("standings", (STANDING,), None, 1)
 
 
 def claim(world: World, lane: Lane = WORK, *, slots: int = 2) -> Work | None:

@@ -35,8 +35,17 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture
 def site(_made: Site, tmp_path: Path) -> Iterator[Site]:
     """A service of the test's own: round-0 and development are open."""
+    yield from _copy(_made, tmp_path / "service")
+
+
+@pytest.fixture(scope="module")
+def still(_made: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The same for tests that only look at it."""
+    yield from _copy(_made, tmp_path_factory.mktemp("still") / "service")
+
+
+def _copy(_made: Site, data: Path) -> Iterator[Site]:
     made = Path(_made.database.url)
-    data = tmp_path / "service"
     data.mkdir(mode=0o700)
     shutil.copyfile(made, data / "palladion.db")
     database = Database(data / "palladion.db")

@@ -144,19 +144,25 @@ class Site:
         scores: Mapping[str | tuple[str, str], float | tuple[float, float, float]],
         report: Mapping[str, Any] | None = None,
     ) -> None:
-        """End the evaluation that is due first with these scores."""
-        from palladion.storage import evaluations
+        """End the evaluation that is due first with these scores, and tell of them as the service does."""
+        from palladion.jobs import telling
+        from palladion.storage import evaluations, submissions
 
         work = claim(self.world)
         assert work is not None
-        self.database.run(
-            evaluations.finish,
-            work.job.subject,
-            work.lease,
-            [_score(key, value) for key, value in scores.items()],
-            now=self.world.clock(),
-            report=report,
-        )
+        found = tuple(_score(key, value) for key, value in scores.items())
+        with self.database.read() as tx:
+            evaluation = evaluations.by_id(tx, work.job.subject)
+            submission = submissions.by_id(tx, evaluation.submission_id)
+            info = self.service.stage(tx, submission.stage_id)
+        prepared = None
+        if telling.is_told(info, evaluation.split) and evaluation.scorer == info.row.scorer:
+            subject = telling.Subject(info, submission.team_id, evaluation.id, evaluation.scorer, found, None)
+            prepared = telling.prepare(self.service, subject)
+        with self.database.write() as tx:
+            evaluations.finish(tx, evaluation.id, work.lease, found, now=self.world.clock(), report=report)
+            if prepared is not None:
+                telling.write(tx, prepared)
 
     def redefine(self, *changes: tuple[str, str]) -> None:
         """Install the challenge with other words in its file."""

@@ -50,7 +50,8 @@ def test_less_is_better_where_it_is(site: Site) -> None:
         site.scored("round-0", {"cross_entropy": (value, value - 0.1, value + 0.1), "roc_auc": 0.75}, team=team)
     board = site.client().get(f"{DETECTION}/round-0/leaderboard").json()
     assert [row["team"]["name"] for row in board["rows"]] == ["Team 1", "Team 0"]
-    assert board["rows"][0]["scores"]["cross_entropy"] == {"value": 0.25, "text": "0.2500", "low": 0.15, "high": 0.35}
+    expected = {"value": 0.25, "text": "0.2500", "low": 0.15, "high": 0.35, "note": ""}
+    assert board["rows"][0]["scores"]["cross_entropy"] == expected
     assert [(metric["name"], metric["higher_is_better"]) for metric in board["metrics"]] == [
         ("cross_entropy", False),
         ("roc_auc", True),

@@ -70,6 +70,8 @@ POST   /api/v1/challenges/{{challenge}}/teams/join                              
 POST   /api/v1/challenges/{{challenge}}/teams/leave                              401 409 204 409 403 403
 POST   /api/v1/challenges/{{challenge}}/teams/{{team_id}}/approve                {ORGANISERS}
 POST   /api/v1/challenges/{{challenge}}/teams/{{team_id}}/refuse                 {ORGANISERS}
+POST   /api/v1/challenges/{{challenge}}/teams/{{team_id}}/baseline               401 403 403 403 403 422
+GET    /api/v1/challenges/{{challenge}}/team                                     401 200 200 200 403 200
 GET    /api/v1/challenges/{{challenge}}/quota                                    401 409 200 200 403 409
 POST   /api/v1/uploads                                                           401 422 422 422 403 422
 GET    /api/v1/uploads/{{upload_id}}                                             401 404 404 200 403 404
@@ -81,6 +83,8 @@ GET    /api/v1/submissions/{{submission_id}}                                    
 POST   /api/v1/submissions/{{submission_id}}/cancel                              401 404 404 200 403 200
 GET    /api/v1/submissions/{{submission_id}}/artifact                            401 404 404 200 403 200
 HEAD   /api/v1/submissions/{{submission_id}}/artifact                            401 404 404 200 403 200
+GET    /api/v1/submissions/{{submission_id}}/points                              401 404 404 403 403 403
+GET    /api/v1/challenges/{{challenge}}/organising                               {ORGANISERS}
 GET    /api/v1/challenges/{{challenge}}/webhooks                                 WEBHOOKS:LIST
 POST   /api/v1/challenges/{{challenge}}/webhooks                                 WEBHOOKS:CREATE
 DELETE /api/v1/challenges/{{challenge}}/webhooks/{{webhook_id}}                  WEBHOOKS:DELETE
@@ -155,9 +159,12 @@ def _ask(site: Site, things: Things, who: str, method: str, path: str) -> int:
 
 
 def _routes(app: FastAPI) -> list[tuple[str, APIRoute]]:
+    """Those of the API; pages have a table of their own."""
     found = []
     for route in app.routes:
         assert isinstance(route, APIRoute), f"{route} is no route that could declare an action"
+        if not route.path.startswith((API, "/health", "/metrics")):
+            continue
         found += [(method, route) for method in sorted(route.methods or ())]
     return found
 

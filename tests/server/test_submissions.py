@@ -308,6 +308,27 @@ def test_what_has_ended_is_for_organisers_alone_to_take_off_the_board(site: Site
     _error(site.client("olga").post(address), 409, "conflict")
 
 
+def test_how_far_it_is_on_a_sealed_split_is_for_organisers(site: Site) -> None:
+    from palladion.jobs import opening
+    from palladion.storage import evaluations, stages
+    from palladion.storage.evaluations import NewOutcome
+    from tests.jobs.world import claim
+
+    with site.database.write() as tx:
+        stages.change(tx, site.world.stages["round-0"].id, "closed", now=site.world.clock(), actor="olga")
+    opening.open_stage(site.service, site.world.stages["round-1"].id, actor="olga")
+    submission = site.accepted("round-1")
+    work = claim(site.world)
+    assert work is not None
+    points = [NewOutcome("id-0", answer=0.5), NewOutcome("id-1", error="timeout")]
+    site.database.run(evaluations.add_outcomes, work.job.subject, work.lease, points)
+    address = f"{API}/submissions/{submission.id}"
+    shown = site.client("person-0").get(address).json()
+    # Who asks again and again would know how long each took.
+    assert (shown["progress"], shown["progress_points"]) == ("running", None)
+    assert site.client("olga").get(address).json()["progress_points"] == {"done": 2, "total": None}
+
+
 def test_how_far_it_is_and_why_it_failed(site: Site) -> None:
     from palladion.storage import evaluations
     from palladion.storage.evaluations import NewOutcome
@@ -330,16 +351,17 @@ def test_how_far_it_is_and_why_it_failed(site: Site) -> None:
 
 def test_points_that_failed_are_counted_on_the_board(site: Site) -> None:
     from palladion.storage import evaluations
-    from palladion.storage.evaluations import NewOutcome, NewScore
+    from palladion.storage.evaluations import NewScore
     from tests.jobs.world import claim
 
     site.accepted("round-0")
     work = claim(site.world)
     assert work is not None
-    points = [NewOutcome("id-0", answer=0.5), NewOutcome("id-1", error="timeout")]
-    site.database.run(evaluations.add_outcomes, work.job.subject, work.lease, points)
     scores = [NewScore("cross_entropy", 0.5)]
-    site.database.run(evaluations.finish, work.job.subject, work.lease, scores, now=site.world.clock())
+    # As the worker counts them: a board reads no outcomes.
+    report = {"points": 2, "answered": 1, "failed": 1}
+    now = site.world.clock()
+    site.database.run(evaluations.finish, work.job.subject, work.lease, scores, now=now, report=report)
     board = site.client().get(f"{API}/challenges/demo/stages/detection/round-0/leaderboard").json()
     assert board["rows"][0]["failed"] == {"points": 2, "failed": 1}
 

@@ -9,6 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
+from palladion.jobs import telling
 from palladion.storage import evaluations, stages
 from palladion.storage.evaluations import NewOutcome
 from palladion.storage.tables import Submission
@@ -18,7 +19,20 @@ from tests.server.site import API, DETECTION, LABELS, SUBMISSIONS, Site
 TEST, HOLDOUT, TASK, LOW = 41.98765432, 37.12345678, 44.87654321, 33.56789123
 """Values of team 0; those of team 1 are 10 more."""
 PLANTED = "planted-in-a-report"
-FEEDBACK = ("metrics: [overall, cacc, asr]", "metrics: [overall, cacc, asr]\n    feedback: {{{}}}")
+OVERALL = "metrics: [overall, cacc, asr]\n    feedback: "
+FEEDBACK = (f"{OVERALL}{{policy: exact}}", f"{OVERALL}{{{{{{}}}}}}")
+
+
+BOARD = re.compile(r"leaderboard|/points|/(labels|detection)/[a-z0-9-]+(\.csv|\.json)?$")
+QUERIES = (
+    ("", "*/*"),
+    ("?all=true", "*/*"),
+    ("?format=csv&all=true", "*/*"),
+    ("", "text/csv"),
+    ("?split=test", "*/*"),
+    ("?split=holdout", "*/*"),
+    ("?split=holdout&format=csv", "*/*"),
+)
 
 
 def _numbers(text: str) -> set[str]:
@@ -70,18 +84,22 @@ def _answers(site: Site, client: TestClient) -> Iterator[tuple[str, str]]:
         "submission_id": submissions,
         "webhook_id": ["a" * 20],
         "job_id": jobs,
+        "figure": ["holdout", "roc", "sweep"],
     }
     for route in site.app.routes:
         assert isinstance(route, APIRoute)
+        # A stream has no end, and what pages look like is the same for everybody.
+        if route.path.endswith("/events") or "{" in _filled(route.path, values)[0]:
+            continue
         # Nothing is changed by asking but what the answer of a change may show.
         method = next(iter(route.methods or ()))
         if method != "GET" and not route.path.endswith("/cancel"):
             continue
         for address in _filled(route.path, values):
-            for query, accept in (("", "*/*"), ("?all=true", "*/*"), ("?format=csv&all=true", "*/*"), ("", "text/csv")):
+            for query, accept in QUERIES:
                 answer = client.request(method, address + query, headers={"Accept": accept})
                 yield f"{method} {address}{query} {accept}", answer.text
-                if "leaderboard" not in address:
+                if not BOARD.search(address):
                     break
     for query in ("", "?state=scored", "?track=labels", "?limit=1"):
         yield SUBMISSIONS + query, client.get(SUBMISSIONS + query).text
@@ -103,8 +121,8 @@ def _filled(path: str, values: dict[str, list[str]]) -> list[str]:
 
 @pytest.mark.parametrize(
     "policy",
-    ["policy: none", "policy: rounded, digits: 1", "policy: ladder, step: 5.0"],
-    ids=["none", "round", "ladder"],
+    ["policy: none", "policy: rounded, digits: 1", "policy: ladder, step: 5.0", "policy: bootstrap_ladder"],
+    ids=["none", "round", "ladder", "bootstrap_ladder"],
 )
 def test_what_a_policy_does_not_tell_is_told_nowhere(site: Site, policy: str) -> None:
     site.redefine((FEEDBACK[0], FEEDBACK[1].format(policy)))
@@ -127,15 +145,24 @@ def test_what_a_policy_does_not_tell_is_told_nowhere(site: Site, policy: str) ->
 def test_with_an_exact_policy_they_are_told_but_for_the_report(site: Site) -> None:
     _sealed_score(site, 0)
     row = site.client().get(f"{LABELS}/development/leaderboard").json()["rows"][0]
-    assert row["scores"]["overall"] == {"value": TEST, "text": "41.9877", "low": LOW, "high": LOW + 20}
-    assert row["tasks"] == {"task1": {"overall": {"value": TASK, "text": "44.8765", "low": None, "high": None}}}
+    assert row["scores"]["overall"] == {
+        "value": TEST,
+        "text": "41.9877",
+        "low": LOW,
+        "high": LOW + 20,
+        "note": "",
+    }
+    assert row["tasks"] == {
+        "task1": {"overall": {"value": TASK, "text": "44.8765", "low": None, "high": None, "note": ""}}
+    }
     assert not any(PLANTED in text for who in (None, "person-0", "olga") for _, text in _walk(site, who))
 
 
 def test_rounded_is_all_there_is_also_when_a_stage_is_concluded(site: Site) -> None:
     site.redefine((FEEDBACK[0], FEEDBACK[1].format("policy: rounded, digits: 1")))
     _sealed_score(site, 0)
-    expected = {"value": 42.0, "text": "42.0", "low": None, "high": None}
+    # The ends of the interval, 33.56 and 53.56, are rounded outward.
+    expected = {"value": 42.0, "text": "42.0", "low": 33.5, "high": 53.6, "note": ""}
     path = f"{LABELS}/development/leaderboard"
     assert site.client().get(path).json()["rows"][0]["scores"]["overall"] == expected
     site.conclude("development")
@@ -222,7 +249,8 @@ def test_test_and_holdout_stand_side_by_side_when_it_is(site: Site) -> None:
     (row,) = board["rows"]
     assert board["ranked_by"] == "holdout"
     assert row["scores"]["cross_entropy"]["value"] == 0.25
-    assert row["holdout"]["cross_entropy"] == {"value": HOLDOUT, "text": "37.1235", "low": LOW, "high": LOW + 20}
+    expected = {"value": HOLDOUT, "text": "37.1235", "low": LOW, "high": LOW + 20, "note": ""}
+    assert row["holdout"]["cross_entropy"] == expected
     shown = site.client("person-0").get(f"{API}/submissions/{submission.id}").json()
     assert {e["split"]: e["scores"]["cross_entropy"]["value"] for e in shown["evaluations"]} == {
         "test": 0.25,
@@ -283,6 +311,8 @@ def test_another_version_of_the_scorer_is_for_the_organiser_until_it_is_shown(si
     found = {e["scorer"]: e for e in site.client("olga").get(address).json()["evaluations"]}
     assert found["2"]["scores"]["overall"]["value"] == TEST
     assert (found["1"]["current"], found["2"]["current"]) == (True, False)
+    assert telling.catch_up(site.service, submission.stage_id, "2") == 1
+    assert not any(_planted(text, TEST) for who in (None, "person-0", "person-1") for _, text in _walk(site, who))
     with site.database.write() as tx:
         evaluations.switch(tx, [submission.stage_id], "2", now=site.world.clock(), actor="olga")
     shown = site.client("person-0").get(address).json()

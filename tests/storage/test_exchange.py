@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from palladion.errors import InputError, PalladionError
-from palladion.storage import accounts, audit, challenges, evaluations, queue, stages, submissions, teams, webhooks
+from palladion.storage import (
+    accounts,
+    audit,
+    challenges,
+    evaluations,
+    queue,
+    stages,
+    submissions,
+    teams,
+    tellings,
+    webhooks,
+)
 from palladion.storage.artifacts import ArtifactStore
 from palladion.storage.database import Database
 from palladion.storage.errors import Conflict, NotFound, Refused
@@ -22,6 +33,7 @@ from palladion.storage.exchange import BLOCK, TABLES, header, members, padding, 
 from palladion.storage.exporting import export_challenge
 from palladion.storage.importing import ImportLimits, import_challenge
 from palladion.storage.tables import Account, Artifact, Base, Challenge, Evaluation, Job, Submission
+from palladion.storage.tellings import NewTelling
 from tests.storage.conftest import HOUR, MINUTE, NOW, Databases, World, empty, make_world
 
 # What people and programs write, and what makes trouble in files and databases.
@@ -68,7 +80,9 @@ def _fill(world: World, runs: list[tuple[str, list[NewOutcome], list[NewScore], 
                 continue
             evaluations.add_outcomes(tx, evaluation, lease, outcomes)
             if how == "finish":
-                evaluations.finish(tx, evaluation, lease, scores, report=report, now=now)
+                points = reason.encode() if i % 2 else None
+                evaluations.finish(tx, evaluation, lease, scores, report=report, now=now, points=points)
+                tellings.add(tx, evaluation, [NewTelling("cross_entropy", float(i), f"{i}", evaluation, note=reason)])
                 stages.goal_reached(tx, submission_id, now=now, actor="service")
             elif how == "fail":
                 evaluations.fail(tx, evaluation, lease, reason, report=report, now=now)
@@ -176,10 +190,11 @@ def test_an_export_holds_everything_but_secrets(full: World, tmp_path: Path) -> 
     contents = _contents(tmp_path / "export.tar")
     assert list(contents)[:3] == ["manifest.json", "challenge.yaml", "challenge.json"]
     assert contents["challenge.yaml"].decode() == full.challenge.definition
-    assert json.loads(contents["manifest.json"]) == {"challenge": "trojai", "format": "palladion-export/1"}
+    assert json.loads(contents["manifest.json"]) == {"challenge": "trojai", "format": "palladion-export/2"}
     assert {name: len(_lines(contents, name)) for name in (table.name for table in TABLES)} == {
         "accounts": 2, "teams": 2, "memberships": 2, "stages": 3, "stage_steps": 1, "artifacts": 3, "submissions": 6,
-        "evaluations": 9, "outcomes": 10, "scores": 4, "audit": _counts(full.database)["audit"] - 2,
+        "evaluations": 9, "outcomes": 10, "scores": 4, "point_scores": 1, "tellings": 2,
+        "audit": _counts(full.database)["audit"] - 2,
     }  # fmt: skip
     assert set(_lines(contents, "accounts")[0]) == {"id", "name", "email", "state", "created"}
     with full.database.read() as tx:
@@ -419,9 +434,9 @@ def test_a_row_names_only_rows_of_the_same_file(elsewhere: Elsewhere) -> None:
         ("manifest.json", b"", "is no JSON"),
         ("manifest.json", b"[]", "is not of the format"),
         ("manifest.json", b"[" * 100_000, "nested too deeply|is no JSON"),
-        ("manifest.json", b'{"format":"palladion-export/2","challenge":"trojai"}', "another version of Palladion"),
-        ("manifest.json", b'{"format":"palladion-export/1","challenge":"x"}', "speaks of another challenge"),
-        ("manifest.json", b'{"format":"palladion-export/1","challenge":"trojai","x":1}', "speaks of another challenge"),
+        ("manifest.json", b'{"format":"palladion-export/3","challenge":"trojai"}', "another version of Palladion"),
+        ("manifest.json", b'{"format":"palladion-export/2","challenge":"x"}', "speaks of another challenge"),
+        ("manifest.json", b'{"format":"palladion-export/2","challenge":"trojai","x":1}', "speaks of another challenge"),
         ("challenge.yaml", b"\xff", "is no text"),
         ("challenge.yaml", b"a: \x00", "is no text"),
         ("challenge.yaml", b"format: palladion-challenge/1\n", "line|Field required|challenge.yaml"),

@@ -10,6 +10,8 @@
 - :mod:`~palladion.challenge.quotas`: whether a team may submit once more, and when
 - :mod:`~palladion.challenge.ranking`: the order of a leaderboard
 - :mod:`~palladion.challenge.feedback`: how much of a value is told
+- :mod:`~palladion.challenge.parts`: the public and the private part of a split
+- :mod:`~palladion.challenge.leaks`: how much was told of the labels
 - :mod:`~palladion.challenge.visibility`: who may see what
 - :mod:`~palladion.challenge.permissions`: who may ask for what
 - :mod:`~palladion.challenge.sanity`: answers whose place is known before
@@ -24,9 +26,11 @@ from palladion.challenge.definition import (
     load_challenge,
     parse_challenge,
 )
-from palladion.challenge.feedback import Told, tell, tell_concluded
+from palladion.challenge.feedback import Told, decide_telling, policy_words, tell, tell_again, tell_concluded
+from palladion.challenge.leaks import LeakBudget, TeamLeak, Telling, label_bits, leak_budget
 from palladion.challenge.lifecycle import STEPS, Action, Due, StageState, StageStatus, Step, due, next_step
 from palladion.challenge.metrics import METRICS, Metric, detection_values, language_values, metric_of, metrics_of
+from palladion.challenge.parts import part_masks, private_masks, public_mask
 from palladion.challenge.permissions import ACTIONS, Role, Scope, allowed, denial
 from palladion.challenge.quotas import Allowed, Decision, Earlier, Ending, Refused, decide, usage_words
 from palladion.challenge.ranking import Entry, Ranked, best_of_each_team, rank
@@ -54,6 +58,7 @@ __all__ = [
     "Full",
     "Hidden",
     "Kind",
+    "LeakBudget",
     "Limits",
     "Metric",
     "Quota",
@@ -69,7 +74,9 @@ __all__ = [
     "StageStatus",
     "Step",
     "SubmissionRule",
+    "TeamLeak",
     "Teams",
+    "Telling",
     "Told",
     "Track",
     "Viewer",
@@ -78,21 +85,29 @@ __all__ = [
     "challenge_path",
     "challenge_schema",
     "decide",
+    "decide_telling",
     "denial",
     "detection_values",
     "distance_to_goal",
     "due",
     "goal_value",
     "guess_value",
+    "label_bits",
     "language_values",
+    "leak_budget",
     "load_challenge",
     "metric_of",
     "metrics_of",
     "next_step",
     "parse_challenge",
+    "part_masks",
+    "policy_words",
+    "private_masks",
+    "public_mask",
     "rank",
     "reached",
     "tell",
+    "tell_again",
     "tell_concluded",
     "usage_words",
     "visibility",

@@ -79,6 +79,15 @@ class Track(Strict):
             raise together(cls.__name__, [(("kind",), message)])
         return submission
 
+    @field_validator("feedback")
+    @classmethod
+    def _clips_what_there_is(cls, feedback: Feedback, info: ValidationInfo) -> Feedback:
+        task = info.data.get("task")
+        if feedback.clip is not None and task in LANGUAGE_TASKS:
+            message = f"the answers of a {task} track are no probabilities; leave it out"
+            raise together(cls.__name__, [(("clip",), message)])
+        return feedback
+
     @field_validator("stages", mode="wrap")
     @classmethod
     def _one_after_the_other(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:

@@ -61,7 +61,7 @@ _TABLE: Final[dict[tuple[frozenset[Role], Scope | None], str]] = {
     "submission:download evaluation:read outcome:read log:read",
     (_PARTICIPANTS, Scope.SUBMIT): "team:create team:join team:leave team:invite submission:create",
     (_TAKING_PART, Scope.SUBMIT): "upload:create upload:read upload:write submission:cancel",
-    (_ORGANISERS, Scope.ORGANISE): "challenge:install challenge:update "
+    (_ORGANISERS, Scope.ORGANISE): "challenge:install challenge:update challenge:organise "
     "stage:check stage:open stage:close stage:conclude "
     "account:list account:read account:approve account:disable account:role "
     "token:revoke-any team:manage "

@@ -113,6 +113,8 @@ class SubmissionRule(Strict):
 
 
 _DECIMALS = {"exact": 4, "rounded": 3}
+_LADDERS = ("ladder", "bootstrap_ladder")
+_LEVEL = 0.05
 
 
 class Feedback(Strict):
@@ -120,17 +122,29 @@ class Feedback(Strict):
 
     Attributes:
         policy: ``exact``: the value; ``rounded``: the value to so many digits, and nothing else ever; ``ladder``: a
-            new value only where it is better than the team's best by a step; ``none``: nothing.
+            new value only where it is better than the team's best by a step; ``bootstrap_ladder``: only where it is
+            better than the team's best, or at first than guessing, by more than chance; ``none``: nothing.
         digits: after the point: of ``exact`` those that tables show, 4 by default; of ``rounded`` those that there
             are, 3 by default. None of the others.
-        step: of ``ladder`` alone, in the unit of the metric.
+        step: that told values are rounded to, in the unit of the metrics. ``ladder`` needs one; of
+            ``bootstrap_ladder`` None is 0.01, and of percentages 1. None of the others.
+        level: of ``bootstrap_ladder`` alone: the chance that a team which makes no progress is ever told that it did,
+            over all its submissions to a stage together, however many there are.
+        public: the share of the data points that told values are computed on, the others being for the final values;
+            None: all of them, for both.
+        clip: probabilities are clipped to [clip, 1 − clip] before a sealed split is scored; None: as the metric does.
     """
 
-    policy: Literal["exact", "rounded", "ladder", "none"] = "exact"
+    policy: Literal["exact", "rounded", "ladder", "bootstrap_ladder", "none"] = "bootstrap_ladder"
     digits: Annotated[int, Field(ge=0, le=12, strict=True)] | None = Field(default=None, validate_default=True)
     step: Annotated[float, Field(gt=0, le=1000, strict=True, allow_inf_nan=False)] | None = Field(
         default=None, validate_default=True
     )
+    level: Annotated[float, Field(gt=0, le=0.5, strict=True, allow_inf_nan=False)] | None = Field(
+        default=None, validate_default=True
+    )
+    public: Annotated[float, Field(gt=0, lt=1, strict=True, allow_inf_nan=False)] | None = None
+    clip: Annotated[float, Field(ge=1e-12, lt=0.5, strict=True, allow_inf_nan=False)] | None = None
 
     @field_validator("digits")
     @classmethod
@@ -148,9 +162,19 @@ class Feedback(Strict):
         policy = info.data.get("policy")
         if policy == "ladder" and step is None:
             raise ValueError("policy: ladder needs one, such as step: 0.01")
-        if policy not in (None, "ladder") and step is not None:
+        if policy not in (None, *_LADDERS) and step is not None:
             raise ValueError(f"does not belong to policy: {policy}; leave it out")
         return step
+
+    @field_validator("level")
+    @classmethod
+    def _level_fits(cls, level: float | None, info: ValidationInfo) -> float | None:
+        policy = info.data.get("policy")
+        if policy == "bootstrap_ladder":
+            return _LEVEL if level is None else level
+        if level is not None and policy is not None:
+            raise ValueError(f"does not belong to policy: {policy}; leave it out, or write policy: bootstrap_ladder")
+        return level
 
 
 class Limits(Strict):

@@ -5,7 +5,7 @@ what             own team                    other teams, observers, everybody  
 ===============  ==========================  =========================================  ==============================
 status           always                      of submissions that were scored            always
 score            open split: the value       of submissions that were scored, the same  always, the value
-                 test: by the feedback policy
+                 test: as it was told
                  holdout: when concluded
 outcome, log     open split                  never                                      always
 artifact         always                      never                                      always
@@ -19,7 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from palladion.challenge.feedback import Told, tell, tell_concluded
+from palladion.challenge.feedback import Told, tell_concluded
 from palladion.challenge.metrics import Metric
 from palladion.challenge.permissions import Role
 from palladion.challenge.quotas import Ending
@@ -73,7 +73,10 @@ class Asked:
         feedback: the policy of the track.
         metric: of a score.
         value: of a score; None is missing.
-        best: of a score, for the policy ``ladder``: the best that the team was told before in this stage.
+        interval: of that value.
+        told: of a score of a sealed split: what was recorded when its evaluation ended; None where nothing was.
+        final: the same for the time after the conclusion, where the split has a private part: its value is told then,
+            and not ``value``, which is of all data points.
     """
 
     kind: Kind
@@ -85,14 +88,17 @@ class Asked:
     feedback: Feedback = field(default_factory=Feedback)
     metric: Metric | None = None
     value: float | None = None
-    best: float | None = None
+    interval: tuple[float, float] | None = None
+    told: Told | None = None
+    final: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """All of it may be seen; ``value`` is that of a score."""
+    """All of it may be seen; ``value`` and ``interval`` are those of a score."""
 
     value: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ def visibility(asked: Asked, viewer: Viewer, now: datetime) -> Visibility:
         now: the time; what is published later is not seen before.
     """
     if viewer.role is Role.ORGANISER:
-        return Full(asked.value)
+        return Full(asked.value, asked.interval)
     own = viewer.role is Role.PARTICIPANT and viewer.team is not None and viewer.team == asked.team
     if not own and asked.kind in (Kind.OUTCOME, Kind.LOG, Kind.ARTIFACT):
         return Hidden("this belongs to another team")
@@ -143,17 +149,22 @@ def visibility(asked: Asked, viewer: Viewer, now: datetime) -> Visibility:
         if is_open:
             return Full()
         return Hidden(f"the {asked.split} split is sealed: single data points and logs of it are never shown")
-    return Full(asked.value) if is_open else _sealed_score(asked, published)
+    return Full(asked.value, asked.interval) if is_open else _sealed_score(asked, published)
 
 
 def _sealed_score(asked: Asked, published: bool) -> Visibility:
     if asked.ending is not Ending.SCORED:
         return Hidden("there is no score: the submission failed or has not ended")
-    if published:
-        return Shown(tell_concluded(asked.feedback, asked.value))
-    if asked.feedback.policy == "none":
-        return Hidden("scores of the test split are told when the stage is concluded")
     if asked.metric is None:
         # Without the metric nothing is known of what may be told.
         return Hidden("scores of the test split are told by metric")
-    return Shown(tell(asked.feedback, asked.metric, asked.value, asked.best))
+    if published:
+        final = asked.final
+        return Shown(
+            tell_concluded(asked.feedback, asked.metric, asked.value, asked.interval) if final is None else final
+        )
+    if asked.feedback.policy == "none":
+        return Hidden("scores of the test split are told when the stage is concluded")
+    if asked.told is None:
+        return Hidden("nothing has been told of this score")
+    return Shown(asked.told)

@@ -84,7 +84,7 @@ def sweep(
     for path in (csv_path, figure):
         if path is not None:
             check_output(path)
-    from palladion.reports.sweep import draw_sweep, require_matplotlib, write_sweep
+    from palladion.reports.figures.sweep import draw_sweep, require_matplotlib, write_sweep
     from palladion.scoring import UNANSWERED_PROBABILITY, prevalence_sweep
 
     if figure is not None:

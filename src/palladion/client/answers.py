@@ -366,6 +366,7 @@ class Value:
     text: str = ""
     low: Number | None = None
     high: Number | None = None
+    note: str = ""
 
 
 Scores = Mapping[str, Value | None]
@@ -451,11 +452,16 @@ class BoardRow:
     holdout: Scores | None = None
     failed: Failures | None = None
     goal_reached: bool = False
+    rank_low: int | None = None
+    rank_high: int | None = None
+    tied: bool = False
+    baseline: bool = False
+    distance: Number | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """A leaderboard; ``hidden`` says why scores are not shown."""
+    """A leaderboard; ``hidden`` says why scores are not shown, ``policy`` what is told of them."""
 
     challenge: Name
     track: Name
@@ -471,6 +477,9 @@ class Board:
     goal: Goal | None = None
     goal_reached: GoalReached | None = None
     made: Instant | None = None
+    split: str = "test"
+    policy: str = ""
+    ranges_made: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def board_tables(board: Board) -> tuple[RenderableType, ...]:
     if with_failures:
         table.add_column("failed", justify="right", no_wrap=True)
     for row in board.rows:
-        cells = ["–" if row.rank is None else str(row.rank), name_in_words(row.team.name), f"{row.ordinal}"]
+        cells = [_rank(row), _team(row), f"{row.ordinal}"]
         cells += [value_in_words(row.scores.get(metric.name)) for metric in board.metrics]
         if with_holdout:
             cells.append(value_in_words((row.holdout or {}).get(board.metrics[0].name)))
@@ -239,6 +239,10 @@ def _below(board: Board) -> list[str]:
         lines.append("ranked by the holdout split")
     if any(value for row in board.rows for value in row.scores.values() if value and value.low is not None):
         lines.append("in brackets: 95 % intervals")
+    if board.ranges_made is not None and any(row.rank_low is not None for row in board.rows):
+        lines.append(f"in parentheses: the ranks that chance allows for, made {past(board.ranges_made)}")
+    if board.policy and not board.final:
+        lines.append(text_in_words(board.policy))
     if board.made is not None:
         lines.append(f"{quantity(len(board.rows), 'row')}, {past(board.made)}")
     return lines
@@ -259,6 +263,20 @@ def _goal(goal: Goal | None, stage: Stage, metrics: Sequence[Metric]) -> str:
     words = _goal_words(goal, metrics)
     reached = stage.goal_reached
     return words if reached is None else f"{words}: reached by {name_in_words(reached.team.name)}"
+
+
+def _rank(row: BoardRow) -> str:
+    """The rank with its range: ``3 (2–6)``."""
+    if row.rank is None:
+        return "–"
+    if row.rank_low is None or row.rank_high is None:
+        return str(row.rank)
+    return f"{row.rank} ({row.rank_low}–{row.rank_high})"
+
+
+def _team(row: BoardRow) -> str:
+    name = name_in_words(row.team.name)
+    return f"{name} (baseline)" if row.baseline else name
 
 
 def _failures(row: BoardRow) -> str:

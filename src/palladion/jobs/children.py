@@ -10,6 +10,7 @@ from typing import Any
 
 from palladion.challenge import SubmissionRule
 from palladion.errors import InputError
+from palladion.scoring.point_scores import RankScore
 from palladion.sizes import size_text
 from palladion.submissions import DEFAULT_FAMILY, FAMILIES, Submission, family, unpack
 from palladion.submissions.archive import Limits, zip_names
@@ -33,11 +34,16 @@ class ScoredOutputs:
         errors: why it has no scores; empty where it has.
         warnings: what may not be meant, printable.
         result: as :meth:`PhaseScores.to_dict` has it.
+        points: what the single rows scored, as :meth:`palladion.scoring.PointScores.to_bytes` has it; empty where
+            nothing was scored.
+        score: what the track's overall score is made by: geometric or difference.
     """
 
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
     result: dict[str, Any]
+    points: bytes = b""
+    score: RankScore = "geometric"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,10 @@ def score_outputs(
     found = score_submission(path, phase, track, sealed, code_required=code_required, seed=seed)
     errors = tuple(str(fault) for fault in found.errors[:_MOST_FAULTS])
     warnings = tuple(str(fault) for fault in found.faults if fault.severity is FaultSeverity.WARNING)[:_MOST_FAULTS]
-    return ScoredOutputs(errors, warnings, found.to_dict())
+    points = None if errors else found.points(track.track)
+    return ScoredOutputs(
+        errors, warnings, found.to_dict(), b"" if points is None else points.to_bytes(), score=track.score
+    )
 
 
 def check_zip(

@@ -31,12 +31,14 @@ from palladion.storage.deliveries import DELIVER
 from palladion.storage.endings import EVALUATE
 from palladion.storage.tables import Job
 
-__all__ = ["CONCLUDE", "DELIVER", "EVALUATE", "MOST_LOSSES", "OPEN", "Lane", "claim", "due"]
+__all__ = ["CONCLUDE", "DELIVER", "EVALUATE", "MOST_LOSSES", "OPEN", "STANDING", "Lane", "claim", "due"]
 
 OPEN: Final = "open"
 """Open a stage; the subject is its id."""
 CONCLUDE: Final = "conclude"
 """Conclude a stage; the subject is its id."""
+STANDING: Final = "standing"
+"""Make the ranges of the ranks of a stage; the subject is its id."""
 
 MOST_LOSSES: Final = 30
 """How often in a row, without any progress in between, a job may be lost before it is given up."""

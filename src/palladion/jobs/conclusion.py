@@ -30,13 +30,12 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from palladion.challenge import best_of_each_team
 from palladion.challenge import due as what_is_due
 from palladion.challenge.lifecycle import STEP_TITLES, STEPS, Action, Step, conclusion_refusal, next_step, opens_after
-from palladion.challenge.ranking import Entry, is_scored
+from palladion.challenge.ranking import is_scored
 from palladion.errors import PalladionError
 from palladion.execution.slots import Stopped
-from palladion.jobs import news, opening
+from palladion.jobs import news, opening, placing, standing
 from palladion.jobs.claiming import CONCLUDE, EVALUATE
 from palladion.jobs.context import HOLDOUT, TEST, Service, StageInfo
 from palladion.jobs.work import Later, Work
@@ -287,16 +286,9 @@ def _running(tx: Session, stage_id: str) -> int:
 def _choose(work: Work) -> None:
     def choose(tx: Session, *, now: datetime) -> None:
         info = work.service.stage(tx, work.job.subject)
-        metric = info.track.metric
-        entries = []
-        for row in evaluations.board(tx, info.row.id, TEST):
-            score = row.scores.get(("", metric.name))
-            entries.append(
-                Entry(row.team_id, row.submission_id, None if score is None else score.value, row.created, None)
-            )
-        best = [entry.submission for entry in best_of_each_team(entries, metric) if is_scored(entry.value)]
+        scored = {one.submission_id for one in placing.entries(tx, info, TEST, placing.ORGANISERS, now)}
+        best = [one.submission_id for one in placing.chosen(tx, info, now) if is_scored(one.value)]
         wanted = _named(tx, info.row.id)
-        scored = {entry.submission for entry in entries}
         named = [submission for submission in wanted if submission in scored]
         detail = {"best": best, "named": named, "left_out": [one for one in wanted if one not in scored]}
         _done(tx, work, Step.CHOOSE, detail, now=now)
@@ -396,6 +388,7 @@ def _publish(work: Work) -> None:
         stage_id = work.job.subject
         if stages.change(tx, stage_id, "concluded", now=now, actor=_SERVICE):
             news.stage_changed(tx, work.service, stage_id, now=now)
+            standing.request(tx, stage_id, now=now)
         _done(tx, work, Step.PUBLISH, {}, now=now)
 
     work.service.database.run(publish, now=work.service.now())

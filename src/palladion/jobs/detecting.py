@@ -39,6 +39,7 @@ from palladion.jobs.results import Scored, Task
 from palladion.jobs.work import Faulty, Later
 from palladion.models import RoundDirectory
 from palladion.reports.detection import detection_report
+from palladion.scoring import UNANSWERED_PROBABILITY, PointScores
 from palladion.sizes import size_text
 from palladion.storage import evaluations
 from palladion.storage.evaluations import NewScore
@@ -79,7 +80,9 @@ def detect(task: Task) -> Scored:
     if any(name not in journal.outcomes for name in names):
         ran = _run(task, rounds, journal)
     outcomes = [journal.outcomes[name] for name in names]
-    return _scored(task, outcomes, [labels[name] for name in names], ran)
+    # What is open is scored as it was answered: nothing of it has to be kept from anybody.
+    clip = task.info.track.feedback.clip if rounds.is_sealed(task.split) else None
+    return _scored(task, outcomes, [labels[name] for name in names], ran, clip)
 
 
 def limits_of(limits: ChallengeLimits) -> Limits:
@@ -273,7 +276,13 @@ def _own_fault(error: ExecutionError | InputError, learned: Path) -> str | None:
 # --- scoring ----------------------------------------------------------------------------------------------------------
 
 
-def _scored(task: Task, outcomes: Sequence[Outcome], poisoned: Sequence[bool], ran: Evaluation | None) -> Scored:
+def _scored(
+    task: Task,
+    outcomes: Sequence[Outcome],
+    poisoned: Sequence[bool],
+    ran: Evaluation | None,
+    clip: float | None,
+) -> Scored:
     failures = Counter(str(outcome.error) for outcome in outcomes if outcome.error is not None)
     answered = sum(outcome.probability is not None for outcome in outcomes)
     report: dict[str, Any] = {
@@ -288,7 +297,15 @@ def _scored(task: Task, outcomes: Sequence[Outcome], poisoned: Sequence[bool], r
     if not answered:
         told = ", ".join(f"{failure}: {count}" for failure, count in failures.most_common())
         raise Faulty(f"none of {len(outcomes)} models was answered ({told})", report=report)
-    metrics = detection_report([outcome.to_dict() for outcome in outcomes], poisoned, seed=task.scorer.seed)["metrics"]
+    answers = [outcome.to_dict() for outcome in outcomes]
+    points = _points(outcomes, poisoned)
+    if clip is not None:
+        clipped = points.clipped(clip).arrays["probability"].tolist()
+        for answer, probability in zip(answers, clipped, strict=True):
+            if answer["probability"] is not None:
+                answer["probability"] = probability
+        report["clip"] = clip
+    metrics = detection_report(answers, poisoned, seed=task.scorer.seed)["metrics"]
     values = detection_values(metrics)
     scores = []
     for name, value in values.items():
@@ -296,4 +313,19 @@ def _scored(task: Task, outcomes: Sequence[Outcome], poisoned: Sequence[bool], r
             interval = metrics.get(_INTERVALS.get(name, "")) or (None, None)
             scores.append(NewScore(name, value, low=interval[0], high=interval[1]))
     report |= {name: metrics[name] for name in ("confidence", "replicates", "seed")}
-    return Scored(values, scores, report)
+    return Scored(values, scores, report, points)
+
+
+def _points(outcomes: Sequence[Outcome], poisoned: Sequence[bool]) -> PointScores:
+    import numpy as np
+
+    numbers = [UNANSWERED_PROBABILITY if o.probability is None else float(o.probability) for o in outcomes]
+    return PointScores(
+        "detection",
+        {
+            "probability": np.array(numbers),
+            "poisoned": np.array(poisoned, dtype=np.bool_),
+            # Each is one of its own.
+            "cluster": np.arange(len(numbers), dtype=np.int32),
+        },
+    )

@@ -1,7 +1,8 @@
 """Evaluate a submission on a split: the frame around scoring outputs and running code.
 
-Scores are written, the evaluation ended, the goal of the stage noted and everybody told in one transaction with the
-end of the job, which names the lease: whatever is killed whenever, each evaluation is scored once.
+Scores and what is told of them are written, the evaluation ended, the goal of the stage noted and everybody told in one
+transaction with the end of the job, which names the lease: whatever is killed whenever, each evaluation is scored, and
+told, once.
 """
 
 import logging
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from palladion.challenge import reached
 from palladion.errors import PalladionError
-from palladion.jobs import conclusion, detecting, news, scoring
+from palladion.jobs import conclusion, detecting, news, scoring, standing, telling
 from palladion.jobs.context import HOLDOUT, TEST, Service
 from palladion.jobs.results import Scored, Task
 from palladion.jobs.versions import scorer
@@ -24,6 +25,8 @@ from palladion.storage.errors import Refused
 __all__ = ["FAULT", "evaluate"]
 
 _log = logging.getLogger(__name__)
+
+_TRIES: Final = 20
 
 FAULT: Final = "fault"
 """Key in the report of an evaluation that failed by its submission's own fault, and not by the service's."""
@@ -53,7 +56,16 @@ def evaluate(work: Work) -> None:
         _log.info("evaluation %s: %s by its submission's own fault", task.evaluation.id, what)
         service.notify()
         return
-    run(_finish, work, task, found, now=service.now())
+    points = None if found.points is None else found.points.to_bytes()
+    for _ in range(_TRIES):
+        prepared = _prepared(task, found)
+        try:
+            run(_finish, work, task, found, points, prepared, now=service.now())
+        except telling.Moved:
+            continue  # another submission of the team has just ended
+        break
+    else:
+        raise PalladionError("other submissions of the team end all the time; it is tried again")
     _log.info("evaluation %s of submission %s on %s: scored", task.evaluation.id, task.submission.id, task.split)
     service.notify()
 
@@ -70,8 +82,36 @@ def _task(work: Work) -> Task:
     return Task(work, evaluation, submission, info, scorer(evaluation.scorer))
 
 
-def _finish(tx: Session, work: Work, task: Task, found: Scored, *, now: datetime) -> None:
-    evaluations.finish(tx, task.evaluation.id, work.lease, found.scores, now=now, report=found.report)
+def _prepared(task: Task, found: Scored) -> telling.Prepared | None:
+    """What is to be told of it; None: nothing is told, or not now."""
+    with task.service.database.read() as tx:
+        info = task.service.stage(tx, task.submission.stage_id)
+    if not telling.is_told(info, task.split) or task.evaluation.scorer != info.row.scorer:
+        return None
+    evaluation, team_id = task.evaluation, task.submission.team_id
+    subject = telling.Subject(
+        info, team_id, evaluation.id, evaluation.scorer, tuple(found.scores), found.points, found.score
+    )
+    return telling.prepare(task.service, subject)
+
+
+def _finish(
+    tx: Session,
+    work: Work,
+    task: Task,
+    found: Scored,
+    points: bytes | None,
+    prepared: telling.Prepared | None,
+    *,
+    now: datetime,
+) -> None:
+    evaluations.finish(tx, task.evaluation.id, work.lease, found.scores, now=now, report=found.report, points=points)
+    # The stage is locked from here on: whoever switches to another version of the scorer comes before or after.
+    stage = stages.by_id(tx, task.submission.stage_id)
+    tx.refresh(stage)
+    if prepared is not None and stage.scorer == task.evaluation.scorer:
+        telling.write(tx, prepared)
+    standing.request(tx, stage.id, now=now)
     news.submission_ended(tx, work.service, task.evaluation, now=now)
     if task.split == TEST:
         _note_goal(tx, work.service, task, found.values, now=now)

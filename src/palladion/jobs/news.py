@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
-from palladion.jobs.claiming import CONCLUDE, DELIVER, EVALUATE, OPEN
+from palladion.jobs.claiming import CONCLUDE, DELIVER, EVALUATE, OPEN, STANDING
 from palladion.jobs.context import Service, StageInfo
 from palladion.storage import deliveries, evaluations, queue, submissions, teams
 from palladion.storage.errors import NotFound
@@ -125,7 +125,7 @@ def job_given_up(tx: Session, service: Service, job: Job, words: str, *, now: da
         submission_ended(tx, service, evaluation, now=now)
         stage_id: str | None = submissions.by_id(tx, evaluation.submission_id).stage_id
     else:
-        stage_id = job.subject if job.kind in (OPEN, CONCLUDE) else None
+        stage_id = job.subject if job.kind in (OPEN, CONCLUDE, STANDING) else None
     if stage_id is None:
         return
     try:

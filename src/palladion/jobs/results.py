@@ -7,6 +7,8 @@ from typing import Any
 from palladion.jobs.context import Service, StageInfo
 from palladion.jobs.versions import Scorer
 from palladion.jobs.work import Work
+from palladion.scoring import PointScores
+from palladion.scoring.point_scores import RankScore
 from palladion.storage.evaluations import NewScore
 from palladion.storage.tables import Evaluation, Submission
 
@@ -50,8 +52,12 @@ class Scored:
         values: of the metrics of the whole; None is undefined.
         scores: the same and those of parts, with their intervals, without what is undefined.
         report: what else there is to say: for organisers, who see everything.
+        points: what each data point scored; None: nobody knows.
+        score: what the overall score of a language track is made of.
     """
 
     values: Mapping[str, float | None]
     scores: Sequence[NewScore]
     report: Mapping[str, Any] = field(default_factory=dict)
+    points: PointScores | None = None
+    score: RankScore = "geometric"

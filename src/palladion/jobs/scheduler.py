@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from palladion.challenge import Action, due
 from palladion.errors import PalladionError
-from palladion.jobs import conclusion, opening
+from palladion.jobs import conclusion, opening, standing
 from palladion.jobs.context import Service
 from palladion.jobs.worker import sweep
-from palladion.storage import challenges, stages, workers
+from palladion.storage import challenges, stages, standings, workers
 from palladion.storage.artifacts import collect
 from palladion.storage.tables import Challenge
 
@@ -121,6 +121,7 @@ def tidy(service: Service) -> None:
     collect(service.database, service.artifacts, older_than=_UNUSED, now=now)
     service.database.run(workers.forget, now - _SILENT)
     _forget_learned(service)
+    _ask_for_ranges(service)
 
 
 def _one(service: Service, challenge: Challenge, track: str) -> str | None:
@@ -161,6 +162,14 @@ def _do(tx: Session, service: Service, challenge: Challenge, track: str) -> str 
     elif not conclusion.begin_if_due(tx, service, service.stage(tx, stage.id), now=now):
         return None
     return f"{found.action} {challenge.name}/{track}/{found.stage}: {found.reason}"
+
+
+def _ask_for_ranges(service: Service) -> None:
+    """Of stages that have scores and no ranges of ranks: they were imported, or come from an earlier version."""
+    with service.database.read() as tx:
+        waiting = standings.missing(tx)
+    for stage_id in waiting:
+        service.database.run(standing.request, stage_id, now=service.now())
 
 
 def _forget_learned(service: Service) -> None:

@@ -4,20 +4,24 @@ The file is unpacked and read in a process of its own, within limits of time and
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from palladion.challenge import language_values, metrics_of
 from palladion.errors import InputError
+from palladion.execution.slots import Stop
 from palladion.execution.staging import workspace
 from palladion.jobs import children, processes
-from palladion.jobs.context import StageInfo
+from palladion.jobs.context import Service, StageInfo
 from palladion.jobs.processes import FailureKind, ProcessFailed
 from palladion.jobs.results import Scored, Task
 from palladion.jobs.work import Faulty, Suspect
 from palladion.rounds.language import layout
+from palladion.scoring import PointScores
 from palladion.storage.evaluations import NewScore
+from palladion.storage.tables import Submission
 
-__all__ = ["score"]
+__all__ = ["score", "score_again"]
 
 _MOST_TOLD: Final = 5
 # What may be a fault of the file, and may be a machine that is too busy.
@@ -33,30 +37,47 @@ def score(task: Task) -> Scored:
         Stopped: the worker was stopped.
         PalladionError: the service or the stage's data is at fault.
     """
-    info, service = task.info, task.service
+    found = _scored_apart(task.service, task.info, task.submission, task.work.stop, seed=task.scorer.seed)
+    if found.errors:
+        raise Faulty(_told(found.errors), invalid=True)
+    scored = _scored(task.info, found.result, found.warnings)
+    return replace(scored, points=PointScores.from_bytes(found.points), score=found.score)
+
+
+def score_again(service: Service, info: StageInfo, submission: Submission, stop: Stop) -> PointScores | None:
+    """What the single rows of a file of outputs score that was scored before; None where it cannot be scored any more.
+
+    Raises:
+        Suspect, Stopped, PalladionError: as :func:`score`.
+    """
+    found = _scored_apart(service, info, submission, stop, seed=0)
+    return None if found.errors else PointScores.from_bytes(found.points)
+
+
+def _scored_apart(
+    service: Service, info: StageInfo, submission: Submission, stop: Stop, *, seed: int
+) -> children.ScoredOutputs:
+    """Score a file in a process of its own."""
     assert info.stage.phase is not None
     with workspace() as folder:
         path = folder / "submission.zip"
-        service.artifacts.fetch(task.submission.artifact, path)
+        service.artifacts.fetch(submission.artifact, path)
         try:
-            found = processes.call(
+            return processes.call(
                 children.score_outputs,
                 service.settings.scoring,
-                task.work.stop,
+                stop,
                 path,
                 layout.phase_folder(info.data, info.stage.phase),
                 info.data / layout.SEALED / info.stage.phase,
                 most_bytes=info.track.submission.bytes,
                 code_required=info.stage.code_required or None,
-                seed=task.scorer.seed,
+                seed=seed,
             )
         except ProcessFailed as error:
             if error.kind in _SUSPECT:
                 raise Suspect(f"it could not be scored: {error}") from None
             raise
-    if found.errors:
-        raise Faulty(_told(found.errors), invalid=True)
-    return _scored(info, found.result, found.warnings)
 
 
 def _told(errors: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from palladion.errors import PalladionError
+from palladion.jobs import standing, telling
 from palladion.jobs.context import Service
 from palladion.storage import audit, evaluations, queue, stages
 from palladion.storage.endings import EVALUATE
@@ -93,7 +94,10 @@ def switch(service: Service, stage_id: str, version: str, *, actor: str) -> None
         PalladionError: there is no such version.
     """
     scorer(version)
-    service.database.run(evaluations.switch, [stage_id], version, now=service.now(), actor=actor)
+    # Nothing else is shown of a submission than what was told of it.
+    telling.catch_up(service, stage_id, version)
+    service.database.run(_switch, stage_id, version, now=service.now(), actor=actor)
+    service.notify()
     _log.info("stage %s: the leaderboard shows version %s of the scorer", stage_id, version)
 
 
@@ -107,6 +111,11 @@ def retry_job(service: Service, job_id: str, *, actor: str) -> Job:
     job = service.database.run(_retry, job_id, actor=actor, now=service.now())
     service.notify()
     return job
+
+
+def _switch(tx: Session, stage_id: str, version: str, *, now: datetime, actor: str) -> None:
+    evaluations.switch(tx, [stage_id], version, now=now, actor=actor)
+    standing.request(tx, stage_id, now=now)
 
 
 def _rescore(tx: Session, stage_id: str, version: str, *, actor: str, now: datetime) -> int:

@@ -39,8 +39,8 @@ from sqlalchemy.orm import Session
 from palladion.errors import InputError, PalladionError
 from palladion.execution.slots import Slots, Stop, Stopped
 from palladion.execution.staging import remove_leftovers
-from palladion.jobs import claiming, news, processes
-from palladion.jobs.claiming import CONCLUDE, DELIVER, EVALUATE, MOST_LOSSES, OPEN, Lane
+from palladion.jobs import claiming, news, processes, standing
+from palladion.jobs.claiming import CONCLUDE, DELIVER, EVALUATE, MOST_LOSSES, OPEN, STANDING, Lane
 from palladion.jobs.conclusion import conclude
 from palladion.jobs.context import Service
 from palladion.jobs.deliveries import MOST_DELIVERY_ATTEMPTS, deliver
@@ -61,6 +61,7 @@ _HANDLERS: Final[Mapping[str, Handler]] = {
     DELIVER: deliver,
     OPEN: open_by_job,
     CONCLUDE: conclude,
+    STANDING: standing.make,
 }
 _NOT_ITS_FAULT: Final = (
     "the service could not evaluate it; this is no fault of the submission, and the organisers have been told"
@@ -98,6 +99,7 @@ def lanes_for(slots: int) -> tuple[Lane, ...]:
         Lane("running", (EVALUATE,), "code", min(slots, _MOST_RUNNING)),
         Lane("stages", (OPEN, CONCLUDE), None, 2),
         Lane("news", (DELIVER,), None, 2),
+        Lane("standings", (STANDING,), None, 1),
     )
 
 

@@ -9,6 +9,10 @@ Nothing here reads a file, and nothing but NumPy is imported before it is needed
 - :mod:`~palladion.scoring.intervals`: NIST's interval of a mean and DeLong's of an AUC
 - :mod:`~palladion.scoring.bootstrap`: resamples of clusters, paired comparisons
 - :mod:`~palladion.scoring.sweep`: scores at every prevalence
+- :mod:`~palladion.scoring.point_scores`: what a submission scored on each data point
+- :mod:`~palladion.scoring.paired`: several submissions on the same resamples
+- :mod:`~palladion.scoring.rank_ranges`: how far ranks are certain
+- :mod:`~palladion.scoring.improvement`: whether one submission is better than another by more than chance
 - :mod:`~palladion.scoring.mitigation`: attack success, clean accuracy, task scores, fidelity
 - :mod:`~palladion.scoring.mitigation_intervals`: the intervals of these
 - :mod:`~palladion.scoring.texts`: generated texts beside their ground truth
@@ -37,6 +41,7 @@ from palladion.scoring.detection import (
     success_target,
 )
 from palladion.scoring.detection_scores import DetectionScores, score_detection
+from palladion.scoring.improvement import improvement_p_value
 from palladion.scoring.intervals import Interval, delong_interval, delong_variance, normal_interval
 from palladion.scoring.matching import Matcher, MatchingRule, SearchTime
 from palladion.scoring.mitigation import (
@@ -58,6 +63,9 @@ from palladion.scoring.mitigation_intervals import (
     mitigation_intervals,
     wilson_interval,
 )
+from palladion.scoring.paired import metric_interval, paired_draws
+from palladion.scoring.point_scores import PointScores, metric_value
+from palladion.scoring.rank_ranges import RankRange, rank_ranges
 from palladion.scoring.sweep import PrevalenceSweep, prevalence_sweep, subset_sizes
 from palladion.scoring.texts import (
     MOST_CHARACTERS,
@@ -90,7 +98,9 @@ __all__ = [
     "MatchingRule",
     "MitigationIntervals",
     "PairedDifference",
+    "PointScores",
     "PrevalenceSweep",
+    "RankRange",
     "ReliabilityBin",
     "RocCurve",
     "SearchTime",
@@ -109,14 +119,19 @@ __all__ = [
     "exact_match",
     "expected_calibration_error",
     "fidelity",
+    "improvement_p_value",
     "label_attack_success_rate",
     "mean_cross_entropy",
     "mean_interval",
+    "metric_interval",
+    "metric_value",
     "mitigation_intervals",
     "normal_interval",
     "overall_score",
+    "paired_draws",
     "parse_answer",
     "prevalence_sweep",
+    "rank_ranges",
     "reliability_table",
     "roc_auc",
     "roc_curve",

@@ -13,10 +13,14 @@ from palladion.jobs.context import Service
 from palladion.server.access import Gate
 from palladion.server.api import ALL
 from palladion.server.confirmation import Confirmations
-from palladion.server.errors import CODES, install_handlers
+from palladion.server.errors import CODES, PagesOfErrors, install_handlers
 from palladion.server.guard import Guard
 from palladion.server.metrics import Metrics
 from palladion.server.oidc import Oidc
+from palladion.server.pages import PAGES
+from palladion.server.pages.browsers import Browsers
+from palladion.server.pages.events import Seats
+from palladion.server.pages.frame import error_page
 from palladion.server.published import Published
 from palladion.server.rates import Buckets
 from palladion.server.routing import API
@@ -86,7 +90,13 @@ def create_app(
         codes=Buckets(1 / 600, 3, clock=clock),
         slow=Turns(_SLOW_AT_ONCE),
     )
-    for routes in ALL:
+    app.state.browsers = Browsers(secret, settings)
+    app.state.seats = Seats()
+    app.state.error_pages = PagesOfErrors(
+        frozenset(route.path for routes in PAGES for route in routes.routes), error_page
+    )
+    # In this order they are looked through: pages first, because most readers read those.
+    for routes in (*PAGES, *ALL):
         routes.install(app)
     install_handlers(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

@@ -6,7 +6,7 @@ together with the rest; nothing of the inside, no path and no traceback, leaves 
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -28,9 +28,13 @@ __all__ = [
     "CODES",
     "ApiError",
     "Fault",
+    "PagesOfErrors",
+    "answer_to",
     "install_handlers",
     "internal_error",
     "rate_limited",
+    "told_of",
+    "translated",
     "unavailable",
 ]
 
@@ -156,26 +160,63 @@ def unavailable(error: BaseException, what: str) -> ApiError:
     return ApiError("unavailable", message, headers={"Retry-After": "5"}, retry_after=5, id=number)
 
 
+@dataclass(frozen=True, slots=True)
+class PagesOfErrors:
+    """How people are told of errors.
+
+    Attributes:
+        paths: templates of the addresses of pages.
+        make: makes the page.
+    """
+
+    paths: Collection[str]
+    make: Callable[[Request, ApiError], Response]
+
+
 def install_handlers(app: FastAPI) -> None:
     """Let the app answer every error in the one shape."""
     app.add_exception_handler(ApiError, _answer(_api_error))
     app.add_exception_handler(HTTPException, _answer(_http_error))
     app.add_exception_handler(RequestValidationError, _answer(_invalid))
-    app.add_exception_handler(PalladionError, _answer(_palladion_error))
+    app.add_exception_handler(PalladionError, _answer(translated))
 
 
 def _answer(make: Callable[[Request, Any], ApiError]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(request: Request, error: Exception) -> Response:
-        return make(request, error).response()
+        return answer_to(request, make(request, error))
 
     return handler
+
+
+def answer_to(request: Request, error: ApiError) -> Response:
+    """The answer that says no: a page for people who look at one, and otherwise what programs read."""
+    pages: PagesOfErrors | None = getattr(request.app.state, "error_pages", None)
+    if pages is None or not _looks_at_a_page(request, pages.paths):
+        return error.response()
+    try:
+        return pages.make(request, error)
+    except Exception as fault:
+        # What is wrong is told even where the page that would tell it cannot be made, as without a database.
+        log.error("%s: no page for the error %s", _what(request), error.code, exc_info=fault)
+        return error.response()
+
+
+def _looks_at_a_page(request: Request, paths: Collection[str]) -> bool:
+    path = request.url.path
+    if path.endswith((".json", ".csv")):
+        return False
+    route = getattr(request.scope.get("route"), "path", None)
+    if route is not None:
+        return route in paths
+    return not path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
 
 
 def _api_error(_: Request, error: ApiError) -> ApiError:
     return error
 
 
-def _palladion_error(request: Request, error: PalladionError) -> ApiError:
+def translated(request: Request, error: PalladionError) -> ApiError:
+    """What other rooms refuse, as an answer."""
     if isinstance(error, NotFound):
         return ApiError("not_found", str(error))
     if isinstance(error, Conflict):
@@ -218,7 +259,12 @@ def _methods(request: Request) -> list[str]:
 
 
 def _invalid(_: Request, error: RequestValidationError) -> ApiError:
-    faults = [_fault(found) for found in error.errors()[:_MOST_FAULTS]]
+    return told_of(error.errors())
+
+
+def told_of(errors: Sequence[Mapping[str, Any]]) -> ApiError:
+    """What pydantic finds wrong, as an answer."""
+    faults = [_fault(found) for found in errors[:_MOST_FAULTS]]
     told = "; ".join(f"{fault.where}: {fault.message}" if fault.where else fault.message for fault in faults[:3])
     return ApiError("invalid", told or "the request is not as it must be", faults=faults)
 

@@ -6,10 +6,10 @@ import time
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from palladion.server.errors import ApiError, internal_error
+from palladion.server.errors import ApiError, answer_to, internal_error
 from palladion.server.metrics import Metrics
 from palladion.server.settings import Limits
 
@@ -24,6 +24,8 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
+    # Pages say themselves what they load; whatever else a browser should take for one loads nothing.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
@@ -74,7 +76,9 @@ class Guard:
                     internal_error(error, _what(scope))
                     raise
                 told = error if isinstance(error, ApiError) else internal_error(error, _what(scope))
-                await told.response()(scope, receive, answer)
+                # The app is known once a request has reached it; what was refused before is told to programs.
+                response = answer_to(Request(scope), told) if "app" in scope else told.response()
+                await response(scope, receive, answer)
         finally:
             self._metrics.running.dec()
             seconds = time.perf_counter() - began

@@ -68,6 +68,7 @@ EvaluationState = Annotated[str, _one_of(tables.EVALUATION_STATES)]
 JobState = Annotated[str, _one_of(tables.JOB_STATES)]
 SubmissionKind = Annotated[str, _one_of(("code", "outputs"))]
 Split = Annotated[str, _one_of(("test", "holdout"))]
+Policy = Literal["exact", "rounded", "ladder", "bootstrap_ladder", "none"]
 
 
 class _In(BaseModel):
@@ -273,6 +274,15 @@ class Me(_Out):
     teams: list[TeamOfMine]
 
 
+class AccountPage(_Out):
+    """Who somebody is here, and what may act in their name."""
+
+    account: Account
+    current: Id | None = Field(description="The token of this very browser.")
+    tokens: list[Token] = Field(description="That can be used, the last first; those of browsers are without scopes.")
+    teams: list[TeamOfMine]
+
+
 class AccountChange(_In):
     """What to change of one's own account; what is left out stays."""
 
@@ -404,9 +414,16 @@ class Quotas(_Out):
 class Feedback(_Out):
     """What is told of a score before a stage is concluded."""
 
-    policy: Literal["exact", "rounded", "ladder", "none"]
+    policy: Policy
     digits: int | None
     step: float | None
+    level: float | None = Field(
+        default=None, description="Of the bootstrap ladder: chance of any false 'better' over all that a team submits."
+    )
+    public: float | None = Field(
+        default=None, description="Share of the data points that scores are told of before the end; null: all."
+    )
+    clip: float | None = Field(default=None, description="Probabilities are scored within [clip, 1 - clip].")
     words: str
 
 
@@ -546,6 +563,7 @@ class Value(_Out):
     text: str = Field(description="As a table shows it.")
     low: float | None = Field(default=None, description="The 95 % interval, where there is one and it may be shown.")
     high: float | None = None
+    note: str = Field(default="", description="What there is to say of it: that it is the team's best, told again.")
 
 
 Values = dict[str, Value | None]
@@ -559,10 +577,43 @@ class Failed(_Out):
     failed: int
 
 
+class HistoryPoint(_Out):
+    """The best that was told of a team by some time."""
+
+    at: Time
+    value: float = Field(description="Of the metric that ranks.")
+
+
+class LeakTeam(_Out):
+    """What one team was told of the labels of a stage, at most."""
+
+    team: TeamName
+    submissions: int = Field(description="Of which new values were told.")
+    bits: float = Field(description="Told so far, at most.")
+    share: float = Field(description="Of the bits of all labels; 1 is all of them.")
+
+
+class LeakBudget(_Out):
+    """How much of the labels of a stage the scores that were told may give away, at most: for organisers."""
+
+    bits: float = Field(description="Told so far, to all teams together.")
+    labels: float = Field(description="Bits of all labels of the split.")
+    share: float = Field(description="Of these, what the team that was told most was told; 1 is all of them.")
+    over: bool = Field(default=False, description="A team was told more than an organiser should be at ease with.")
+    words: str
+    teams: list[LeakTeam] = Field(default=[], description="That were told most first.")
+
+
 class Row(_Out):
     """One submission on a leaderboard."""
 
     rank: int | None = Field(description="Equal values share one; null: without a value, and last.")
+    rank_low: int | None = Field(
+        default=None, description="The best rank that it may have, by chance of the data points; null: not made yet."
+    )
+    rank_high: int | None = Field(default=None, description="The worst rank that it may have.")
+    tied: bool = Field(default=False, description="It cannot be told apart from the best.")
+    baseline: bool = Field(default=False, description="The organisers' own, for comparison.")
     team: TeamName
     mine: bool
     submission: Id | None = Field(description="Told to its team and to organisers.")
@@ -570,8 +621,17 @@ class Row(_Out):
     created: Time
     scores: Values
     tasks: dict[str, Values]
+    hidden: str | None = Field(default=None, description="Why none of its scores is shown, where none is.")
     holdout: Values | None = Field(description="When the stage is concluded, of those that were run on it.")
     failed: Failed | None
+    missing: int | None = Field(default=None, description="Data points without an answer that can be scored.")
+    seconds: float | None = Field(
+        default=None, description="Of all data points together, where whoever asks may know how long they took."
+    )
+    distance: float | None = Field(
+        default=None, description="Share of the way from guessing to the goal, 0 to 1, of the value that ranks."
+    )
+    history: list[HistoryPoint] = Field(default=[], description="How the best of its team came to be, oldest first.")
     goal_reached: bool
 
 
@@ -591,11 +651,18 @@ class Leaderboard(_Out):
     state: StageState
     all: bool = Field(description="Whether every submission is there, or the best of each team.")
     final: bool
+    split: str = Field(default="test", description="That the scores are of.")
+    splits: list[str] = Field(default=["test"], description="That there is something to be seen of.")
     ranked_by: Split
     hidden: str | None = Field(description="Why scores are not shown, where they are not.")
+    policy: str = Field(default="", description="What is told of a score, in words.")
     metrics: list[BoardMetric]
     goal: Goal | None
+    guess: float | None = Field(default=None, description="What guessing is worth, of the metric that ranks.")
     goal_reached: GoalReached | None
+    leak: LeakBudget | None = Field(default=None, description="Told to organisers alone.")
+    ranges_made: Time | None = Field(default=None, description="When the ranges of ranks were made.")
+    revision: int = Field(default=0, description="Counts what changes a board; the same number is the same board.")
     made: Time
     rows: list[Row]
 
@@ -607,6 +674,12 @@ class TeamRequest(_In):
     """A new team."""
 
     name: Line = Field(min_length=1, max_length=80, examples=["The Weight Watchers"])
+
+
+class BaselineRequest(_In):
+    """Whether a team is the organisers' own, for comparison: it competes with nobody."""
+
+    baseline: bool
 
 
 class Member(_Out):
@@ -626,6 +699,7 @@ class Team(_Out):
     state: TeamState
     created: Time
     mine: bool
+    baseline: bool = Field(default=False, description="The organisers' own, which competes with nobody.")
     members: list[Member] = Field(description="Of one's own team, and for organisers; otherwise empty.")
 
 
@@ -738,6 +812,12 @@ class Evaluation(_Out):
     finished: Time | None
     scores: Values | None
     tasks: dict[str, Values]
+    points_shown: bool = Field(default=False, description="Whether whoever asks may see its single data points.")
+    points: int | None = Field(default=None, description="Data points that it has.")
+    missing: int | None = Field(default=None, description="Data points without an answer that can be scored.")
+    seconds: float | None = Field(
+        default=None, description="Of all data points together, where whoever asks may know how long they took."
+    )
 
 
 class Submission(_Out):
@@ -766,6 +846,46 @@ class Submission(_Out):
     tasks: dict[str, Values]
     hidden: str | None = Field(description="Why scores are not shown, where they are not.")
     evaluations: list[Evaluation]
+    command: str | None = Field(default=None, description="What does the same on one's own machine.")
+    failures: dict[str, int] = Field(
+        default={}, description="Data points without an answer, by why, where whoever asks may know it."
+    )
+    job: Id | None = Field(default=None, description="What can be tried again, where it can: told to organisers.")
+    worker: str | None = Field(default=None, description="What runs it just now: told to organisers.")
+
+
+class DataPoint(_Out):
+    """What came of one data point of an evaluation."""
+
+    name: str
+    poisoned: bool
+    probability: float | None = Field(description="Null: there is none, and it is scored as a guess.")
+    missing: bool
+    error: str | None
+    seconds: float | None
+    factors: dict[str, str] = Field(default={}, description="What the data point was made with.")
+
+
+class DataPoints(_Out):
+    """What came of each data point of an evaluation."""
+
+    submission: Id
+    evaluation: Id
+    split: str
+    points: list[DataPoint]
+
+
+class TeamPage(_Out):
+    """What a team needs to know of itself."""
+
+    challenge: Name
+    title: str
+    team: Team | None = Field(description="Null: whoever asks is in none.")
+    quotas: list[TrackQuota]
+    submissions: list[Submission] = Field(description="The latest first.")
+    next: str | None = Field(default=None, description="More of them: `after` of the list of submissions.")
+    tokens: list[Token] = Field(default=[], description="Of the account that asks.")
+    made: Time
 
 
 # --- What organisers see ----------------------------------------------------------------------------------------------
@@ -844,3 +964,29 @@ class Worker(_Out):
     started: Time
     seen: Time
     stopped: Time | None
+
+
+class StageLeak(_Out):
+    """What the scores of a stage may have given away."""
+
+    track: Name
+    stage: Name
+    title: str
+    leak: LeakBudget
+
+
+class Organising(_Out):
+    """Everything that an organiser should look at, and where to do something about it."""
+
+    challenge: Name
+    title: str
+    stuck: list[Job] = Field(description="Jobs that have failed, are late or were given up; the latest first.")
+    counts: dict[str, dict[str, int]] = Field(default={}, description="How many jobs there are, by kind and state.")
+    failing: list[Submission] = Field(default=[], description="The latest submissions that have failed.")
+    waiting_accounts: list[Account] = Field(description="That wait for approval.")
+    waiting_teams: list[Team] = Field(description="That wait for approval.")
+    stages: list[Stage]
+    leaks: list[StageLeak] = Field(default=[], description="Of stages that were opened.")
+    audit: list[AuditLine] = Field(description="The latest lines, the last first.")
+    workers: list[Worker]
+    made: Time

@@ -90,7 +90,8 @@ def serve(
 def _run(
     service: Service, settings: Settings, secret: bytes, listening: socket.socket, say: Callable[[str], None]
 ) -> bool:
-    app: Any = create_app(service, settings, secret)
+    made = create_app(service, settings, secret)
+    app: Any = made
     if settings.trusted_proxies:
         app = ProxyHeadersMiddleware(app, trusted_hosts=list(settings.trusted_proxies))
     config = uvicorn.Config(
@@ -125,6 +126,8 @@ def _run(
         if stopped:
             return
         stopped = True
+        # Whoever follows a submission would be waited for.
+        made.state.seats.close()
         scheduler.stop()
         if worker is None:
             return

@@ -4,7 +4,7 @@ Nothing here decides who may see it; that is :mod:`palladion.server.views`.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,22 +25,21 @@ from palladion.storage.tables import (
     Job,
     Membership,
     Outcome,
-    Score,
     Stage,
     Submission,
     Team,
     Upload,
+    Webhook,
 )
 
 __all__ = [
-    "Evaluated",
     "Points",
     "SubmissionFilter",
     "approved_by_hand",
     "challenge_named",
     "confirmed_address",
     "details_of",
-    "evaluated",
+    "failing_submissions",
     "handed_in",
     "job_counts",
     "jobs_of",
@@ -48,30 +47,16 @@ __all__ = [
     "row_id",
     "same_bytes",
     "stage_named",
+    "stuck_jobs",
     "submissions_page",
     "teams_of_account",
     "upload_of",
     "uploaded_bytes",
+    "waiting_accounts",
+    "waiting_teams",
 ]
 
 _LONG_WAIT = timedelta(minutes=15)
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """An evaluation that is done, with all its scores.
-
-    Attributes:
-        submission: what was evaluated.
-        team: name of its team.
-        evaluation: the evaluation.
-        scores: by (task, metric).
-    """
-
-    submission: Submission
-    team: str
-    evaluation: Evaluation
-    scores: dict[tuple[str, str], Score] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,36 +119,6 @@ def _storable(name: str, what: str) -> None:
         raise NotFound(f"there is no {what} {name[:80]!a}")
 
 
-def evaluated(tx: Session, stage: Stage, split: str, *, team_id: str | None = None) -> list[Evaluated]:
-    """The evaluations of a stage on a split that are done, by the current version of the scorer, in the order in which
-    they ended.
-
-    Those of submissions that were cancelled later are among them: what a team was told, it knows.
-    """
-    statement = (
-        select(Submission, Team.name, Evaluation, Score)
-        .join(Team, Team.id == Submission.team_id)
-        .join(Evaluation, Evaluation.submission_id == Submission.id)
-        .outerjoin(Score, Score.evaluation_id == Evaluation.id)
-        .where(
-            Submission.stage_id == stage.id,
-            Submission.state.in_(("scored", "cancelled")),
-            Evaluation.scorer == stage.scorer,
-            Evaluation.split == split,
-            Evaluation.state == "done",
-        )
-        .order_by(Evaluation.finished, Evaluation.id, Score.task, Score.metric)
-    )
-    if team_id is not None:
-        statement = statement.where(Submission.team_id == team_id)
-    found: dict[str, Evaluated] = {}
-    for submission, team, evaluation, score in tx.execute(statement):
-        entry = found.setdefault(evaluation.id, Evaluated(submission, team, evaluation))
-        if score is not None:
-            entry.scores[score.task, score.metric] = score
-    return list(found.values())
-
-
 def outcome_counts(tx: Session, evaluation_ids: Collection[str]) -> dict[str, Points]:
     """How many data points of each evaluation have ended, and how many of them in an error."""
     rows = tx.execute(
@@ -213,8 +168,7 @@ class Details:
         bytes: of files by SHA-256.
         evaluations: by submission.
         jobs: by evaluation.
-        scores: by evaluation.
-        points: by evaluation.
+        points: by evaluation, of those that have not ended.
     """
 
     teams: dict[str, str]
@@ -222,7 +176,6 @@ class Details:
     bytes: dict[str, int]
     evaluations: dict[str, list[Evaluation]]
     jobs: dict[str, Job]
-    scores: dict[str, dict[tuple[str, str], Score]]
     points: dict[str, Points]
 
 
@@ -242,17 +195,14 @@ def details_of(tx: Session, submissions: Sequence[Submission]) -> Details:
         evaluations[row.submission_id].append(row)
     ids = sorted(row.id for found in evaluations.values() for row in found)
     jobs = tx.execute(select(Job).where(Job.kind == EVALUATE, Job.subject.in_(ids))).scalars()
-    scores: dict[str, dict[tuple[str, str], Score]] = {}
-    for score in tx.execute(select(Score).where(Score.evaluation_id.in_(ids))).scalars():
-        scores.setdefault(score.evaluation_id, {})[score.task, score.metric] = score
+    running = [row.id for found in evaluations.values() for row in found if row.state == "pending"]
     return Details(
         names(Team.name, Team.id, {row.team_id for row in submissions}),
         names(Account.name, Account.id, {row.account_id for row in submissions}),
         names(Artifact.bytes, Artifact.sha256, {row.artifact for row in submissions}),
         evaluations,
         {job.subject: job for job in jobs},
-        scores,
-        outcome_counts(tx, ids),
+        outcome_counts(tx, running),
     )
 
 
@@ -349,6 +299,42 @@ def job_counts(tx: Session, challenge_id: str) -> dict[str, dict[str, int]]:
     for kind, state, number in rows:
         counts.setdefault(kind, {})[state] = number
     return counts
+
+
+def stuck_jobs(tx: Session, challenge_id: str, now: datetime, *, most: int) -> list[Job]:
+    """Jobs of a challenge, and those that tell of it, that an organiser should look at; the latest first.
+
+    See :func:`is_stuck`.
+    """
+    late = or_(Job.attempts > 0, Job.losses > 0, and_(Job.state == "queued", Job.due < now - _LONG_WAIT))
+    delivery = (
+        select(Delivery.id)
+        .outerjoin(Webhook, Webhook.id == Delivery.webhook_id)
+        .where(Delivery.id == Job.subject, or_(Webhook.id.is_(None), Webhook.challenge_id == challenge_id))
+    )
+    statement = select(Job).where(
+        or_(Job.state == "failed", and_(Job.state.in_(("queued", "running")), late)),
+        or_(_of_challenge(challenge_id), delivery.exists()),
+    )
+    return list(tx.execute(statement.order_by(Job.created.desc(), Job.id).limit(most)).scalars())
+
+
+def failing_submissions(tx: Session, challenge_id: str, *, most: int) -> list[Submission]:
+    """The latest submissions of a challenge that have failed."""
+    statement = select(Submission).where(Submission.challenge_id == challenge_id, Submission.state == "failed")
+    return list(tx.execute(statement.order_by(Submission.created.desc(), Submission.id).limit(most)).scalars())
+
+
+def waiting_accounts(tx: Session, *, most: int) -> list[Account]:
+    """The accounts that wait for approval, the first first."""
+    statement = select(Account).where(Account.state == "pending")
+    return list(tx.execute(statement.order_by(Account.created, Account.id).limit(most)).scalars())
+
+
+def waiting_teams(tx: Session, challenge_id: str, *, most: int) -> list[Team]:
+    """The teams of a challenge that wait for approval, the first first."""
+    statement = select(Team).where(Team.challenge_id == challenge_id, Team.state == "pending")
+    return list(tx.execute(statement.order_by(Team.created, Team.id).limit(most)).scalars())
 
 
 def submissions_of_jobs(tx: Session, jobs: Collection[Job]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fastapi import Depends, FastAPI
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from palladion.challenge.permissions import ACTIONS, Role
 from palladion.server.access import Permit
@@ -35,6 +35,8 @@ class Route:
         function: that answers.
         errors: codes that it can give, beside those that every route can.
         local: whether programs on this machine may use it without an account.
+        page: whether it is for people with a browser; what it answers is no part of the API.
+        free: whether its requests are not counted.
         options: what FastAPI is to know.
     """
 
@@ -44,12 +46,9 @@ class Route:
     function: Callable[..., Any]
     errors: tuple[str, ...] = ()
     local: bool = False
+    page: bool = False
+    free: bool = False
     options: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def free(self) -> bool:
-        """Whether its requests are not counted."""
-        return not self.path.startswith(API)
 
 
 class Routes:
@@ -58,10 +57,11 @@ class Routes:
     Args:
         tag: under which the documentation lists them.
         prefix: of their addresses.
+        pages: whether they are for people with a browser.
     """
 
-    def __init__(self, tag: str, prefix: str = API) -> None:
-        self.tag, self._prefix = tag, prefix
+    def __init__(self, tag: str, prefix: str = API, *, pages: bool = False) -> None:
+        self.tag, self._prefix, self._pages = tag, "" if pages else prefix, pages
         self.routes: list[Route] = []
 
     def get(self, path: str, action: str, **options: Any) -> Callable[[F], F]:
@@ -89,6 +89,7 @@ class Routes:
         errors: Sequence[str] = (),
         head: bool = False,
         local: bool = False,
+        free: bool = False,
         **options: Any,
     ) -> Callable[[F], F]:
         def add(function: F) -> F:
@@ -101,8 +102,11 @@ class Routes:
                     action,
                     function,
                     tuple(errors),
-                    local,
-                    {"tags": [self.tag], **options},
+                    local=local,
+                    page=self._pages,
+                    # Monitors ask often, and are few.
+                    free=free or not (self._pages or self._prefix.startswith(API)),
+                    options={"tags": [self.tag], **options},
                 )
             )
             return function
@@ -112,6 +116,9 @@ class Routes:
     def install(self, app: FastAPI) -> None:
         """Let the app know the routes."""
         for route in self.routes:
+            if route.page:
+                _install_page(app, route)
+                continue
             permission = ACTIONS[route.action]
             errors = ["invalid", "rate_limited", "internal", "unavailable", "timeout", "bad_request"]
             # A token that is not valid is refused even where none is needed.
@@ -135,6 +142,20 @@ class Routes:
                     openapi_extra=_extra(route) | options.get("openapi_extra", {}),
                     **{key: value for key, value in options.items() if key not in ("response_class", "openapi_extra")},
                 )
+
+
+def _install_page(app: FastAPI, route: Route) -> None:
+    """A page is none of the API: it is not described there, and answers with what its function makes."""
+    for method in route.methods:
+        app.add_api_route(
+            route.path,
+            route.function,
+            methods=[method],
+            dependencies=[Depends(Permit(route.action, free=route.free, page=True))],
+            response_class=Response,
+            response_model=None,
+            include_in_schema=False,
+        )
 
 
 def error_answers(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:

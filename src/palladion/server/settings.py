@@ -33,6 +33,7 @@ __all__ = [
     "SETTINGS_FILE",
     "Limits",
     "Oidc",
+    "Pages",
     "Rate",
     "Settings",
     "SignUp",
@@ -204,6 +205,18 @@ class WorkerSettings(_Part):
     grace_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 30.0
 
 
+class Pages(_Part):
+    """The pages that people read.
+
+    Attributes:
+        title: what they call this service.
+        session_days: whoever has logged in on a page has to do it again after so long.
+    """
+
+    title: str = Field(default="Palladion", min_length=1, max_length=60)
+    session_days: Annotated[int, Field(ge=1, le=365)] = 14
+
+
 class Webhooks(_Part):
     """Where events may be posted.
 
@@ -230,6 +243,7 @@ class Settings(_Part):
         limits: what requests may cost.
         worker: the worker within the service.
         webhooks: where events may be posted.
+        pages: that people read.
     """
 
     data: Path
@@ -245,6 +259,7 @@ class Settings(_Part):
     limits: Limits = Limits()
     worker: WorkerSettings = WorkerSettings()
     webhooks: Webhooks = Webhooks()
+    pages: Pages = Pages()
 
     @property
     def database_url(self) -> str:

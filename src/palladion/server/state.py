@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from palladion.jobs.context import Service, StageInfo
 from palladion.server import queries
 from palladion.server.access import Caller, Gate
+from palladion.server.boards import Boards
 from palladion.server.confirmation import Confirmations
 from palladion.server.metrics import Metrics
 from palladion.server.oidc import Oidc
@@ -70,6 +71,7 @@ class State:
         checks: how often an account may have a submission checked.
         codes: how often a code may be sent to an address.
         slow: so many things at a time that take long: checking submissions, reading the data of stages.
+        boards: leaderboards that were made before, for all who ask.
     """
 
     service: Service
@@ -83,6 +85,7 @@ class State:
     checks: Buckets
     codes: Buckets
     slow: Turns
+    boards: Boards = field(default_factory=Boards)
 
     def views(self, tx: Session, caller: Caller, challenge: Challenge) -> Views:
         """What a caller sees of a challenge now."""
@@ -90,7 +93,7 @@ class State:
 
     def views_of(self, caller: Caller, team: Team | None) -> Views:
         """What a caller with this team sees now."""
-        return Views(self.service, caller.viewer(team), self.service.now())
+        return Views(self.service, caller.viewer(team), self.service.now(), self.boards)
 
     def stage(self, tx: Session, challenge: Challenge, track: str, stage: str) -> StageInfo:
         """A stage by its address.
@@ -98,10 +101,13 @@ class State:
         Raises:
             NotFound: there is none.
         """
-        return self.service.stage(tx, queries.stage_named(tx, challenge, track, stage).id)
+        # Held while it is looked up by its id: then the session knows it, and asks the database once.
+        row = queries.stage_named(tx, challenge, track, stage)
+        return self.service.stage(tx, row.id)
 
 
-def _state(request: Request) -> State:
+# Without waiting for anything: a function that is not asynchronous would take a thread for it.
+async def _state(request: Request) -> State:
     state: Any = request.app.state.palladion
     assert isinstance(state, State)
     return state

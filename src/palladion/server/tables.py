@@ -1,14 +1,14 @@
-"""Leaderboards as CSV, safe to open in a spreadsheet."""
+"""Leaderboards and data points as CSV, safe to open in a spreadsheet."""
 
 import csv
 import io
 from collections.abc import Iterator
 from typing import Final
 
-from palladion.server.models import Leaderboard, Row, Value
+from palladion.server.models import DataPoints, Leaderboard, Row, Value
 from palladion.server.models import Values as ValuesByMetric
 
-__all__ = ["leaderboard_csv", "safe_cell"]
+__all__ = ["leaderboard_csv", "points_csv", "safe_cell"]
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
@@ -34,6 +34,7 @@ def leaderboard_csv(board: Leaderboard) -> str:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\r\n")
     heads = ["rank", "team", "ordinal", "created", "goal_reached", "failed", "points"]
+    heads += ["rank_low", "rank_high", "tied", "baseline", "distance", "seconds"]
     for part, names in parts.items():
         for name in names:
             head = safe_cell(f"{part}_{name}" if part else name)
@@ -57,6 +58,34 @@ def _head(row: Row) -> Iterator[str]:
     yield "yes" if row.goal_reached else "no"
     yield "" if row.failed is None else str(row.failed.failed)
     yield "" if row.failed is None else str(row.failed.points)
+    yield "" if row.rank_low is None else str(row.rank_low)
+    yield "" if row.rank_high is None else str(row.rank_high)
+    yield "yes" if row.tied else "no"
+    yield "yes" if row.baseline else "no"
+    yield "" if row.distance is None else repr(row.distance)
+    yield "" if row.seconds is None else repr(row.seconds)
+
+
+def points_csv(found: DataPoints) -> str:
+    """Data points as a table: one row each, its factors last."""
+    factors = list(found.points[0].factors) if found.points else []
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\r\n")
+    heads = ["data_point", "poisoned", "probability", "missing", "error", "seconds"]
+    out.writerow([*heads, *(safe_cell(name) for name in factors)])
+    for point in found.points:
+        out.writerow(
+            [
+                safe_cell(point.name),
+                "yes" if point.poisoned else "no",
+                "" if point.probability is None else repr(point.probability),
+                "yes" if point.missing else "no",
+                point.error or "",
+                "" if point.seconds is None else repr(point.seconds),
+                *(safe_cell(point.factors.get(name, "")) for name in factors),
+            ]
+        )
+    return text.getvalue()
 
 
 def _cells(values: ValuesByMetric | None, name: str) -> list[str]:

@@ -4,26 +4,35 @@ Every score goes through :mod:`palladion.challenge.visibility` here, whoever ask
 other way to answer with one. What may not be seen is null, and the reason stands beside it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from palladion.challenge import Asked, Ending, Entry, Full, Hidden, Kind, Role, Viewer, metric_of, rank
+from palladion.challenge import Asked, Ending, Hidden, Kind, Role, Viewer, metric_of
 from palladion.challenge import Metric as MetricDefinition
 from palladion.challenge import Track as TrackDefinition
-from palladion.challenge.feedback import policy_words, tell
+from palladion.challenge import quotas as quota_rules
+from palladion.challenge.feedback import policy_words
 from palladion.challenge.lifecycle import submission_refusal
 from palladion.challenge.quotas import Spent, Usage
-from palladion.challenge.ranking import best_of_each_team
 from palladion.challenge.visibility import visibility
+from palladion.errors import PalladionError
 from palladion.jobs import conclusion
-from palladion.jobs.context import HOLDOUT, TEST, StageInfo
+from palladion.jobs.context import TEST, StageInfo
 from palladion.server import models, queries
-from palladion.storage import stages, teams
+from palladion.server.boards import Board, Boards, audience_of, goal_reached, leak_of, make_board, splits_of
+from palladion.server.points import PointTable, point_table
+from palladion.server.scores import Told, failures, goals_shown, known_scores, published, seconds
+from palladion.server.scores import told as tell_scores
+from palladion.sizes import size_text
+from palladion.storage import audit, evaluations, stages, submissions, teams, tokens, workers
 from palladion.storage import tables as rows
+from palladion.storage.errors import NotFound
 from palladion.storage.uploads import UploadState
 
 if TYPE_CHECKING:
@@ -33,33 +42,8 @@ __all__ = ["Views"]
 
 _ENDINGS = {"pending": Ending.RUNNING, "done": Ending.SCORED, "failed": Ending.FAILED, "cancelled": Ending.FAILED}
 _SUBMISSION_ENDINGS = {"pending": Ending.RUNNING, "scored": Ending.SCORED}
-_DIGITS = 4
-
-Key = tuple[str, str]
-"""(task, metric); the task is empty of the whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """The scores of an evaluation as one viewer may see them.
-
-    Attributes:
-        values: by (task, metric).
-        hidden: why they are not shown; None where they are.
-    """
-
-    values: dict[Key, models.Value | None]
-    hidden: str | None
-
-    def of(self, track: TrackDefinition, task: str = "") -> dict[str, models.Value | None]:
-        """The values of one task, or of the whole, by metric; of a task those alone that it has."""
-        if task:
-            return {metric: value for (part, metric), value in sorted(self.values.items()) if part == task}
-        return {metric.name: self.values.get(("", metric.name)) for metric in track.all_metrics}
-
-    def by_task(self, track: TrackDefinition) -> dict[str, dict[str, models.Value | None]]:
-        """The values of each task."""
-        return {task: self.of(track, task) for task in sorted({task for task, _ in self.values if task})}
+_LEAK_SECONDS = 20
+_MOST_SUBMISSIONS, _MOST_STUCK, _MOST_FAILING, _MOST_LINES = 50, 100, 25, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,96 +54,13 @@ class Views:
         service: definitions of challenges.
         viewer: who asks: their role in the challenge, and their team.
         now: the time.
+        boards: leaderboards that were made before, for all who ask.
     """
 
     service: "Service"
     viewer: Viewer
     now: datetime
-
-    # --- Scores -------------------------------------------------------------------------------------------------------
-
-    def _told(self, stage: StageInfo, split: str, done: Iterable[queries.Evaluated]) -> dict[str, _Told]:
-        """The scores of evaluations of one stage on one split, as the viewer may see them, by evaluation.
-
-        Args:
-            stage: the stage.
-            split: the split.
-            done: all of the stage, or of one team in it, in the order in which they ended: what a team is told may
-                depend on what it was told before.
-        """
-        names = {metric.name: metric for metric in stage.track.all_metrics}
-        best: dict[tuple[str, Key], float] = {}
-        told = {}
-        for entry in done:
-            values: dict[Key, models.Value | None] = {}
-            hidden = None
-            for key, score in entry.scores.items():
-                metric = names.get(key[1])
-                if metric is None:
-                    continue
-                mark = (entry.submission.team_id, key)
-                values[key], reason = self._score(stage, split, entry, metric, score, best.get(mark))
-                hidden = hidden or reason
-                said = tell(stage.track.feedback, metric, score.value, best.get(mark)).value
-                if said is not None and (mark not in best or metric.is_better(said, best[mark])):
-                    best[mark] = said
-            told[entry.evaluation.id] = _Told(values, hidden)
-        return told
-
-    def _score(
-        self,
-        stage: StageInfo,
-        split: str,
-        entry: queries.Evaluated,
-        metric: MetricDefinition,
-        score: rows.Score,
-        best: float | None,
-    ) -> tuple[models.Value | None, str | None]:
-        """One score as the viewer may see it, and why not where they may not."""
-        asked = Asked(
-            Kind.SCORE,
-            entry.submission.team_id,
-            Ending.SCORED,
-            split,
-            dry_run=stage.stage.dry_run,
-            concluded=stage.row.concluded,
-            feedback=stage.track.feedback,
-            metric=metric,
-            value=score.value,
-            best=best,
-        )
-        seen = visibility(asked, self.viewer, self.now)
-        if isinstance(seen, Hidden):
-            return None, seen.reason
-        if isinstance(seen, Full):
-            if seen.value is None:
-                return None, None
-            text = f"{seen.value:.{_DIGITS}f}"
-            return models.Value(value=seen.value, text=text, low=score.low, high=score.high), None
-        if seen.told.value is None:
-            return None, seen.told.note or None
-        # An interval is made of the same answers as the score: it is told where the whole score is, and nowhere else.
-        whole = seen.told.value == score.value and self._is_whole(stage)
-        return models.Value(
-            value=seen.told.value,
-            text=seen.told.text,
-            low=score.low if whole else None,
-            high=score.high if whole else None,
-        ), None
-
-    def _is_whole(self, stage: StageInfo) -> bool:
-        """Whether the policy of a stage tells whole scores now."""
-        policy = stage.track.feedback.policy
-        return policy == "exact" or (policy != "rounded" and self._published(stage))
-
-    def _published(self, stage: StageInfo) -> bool:
-        return stage.row.concluded is not None and stage.row.concluded <= self.now
-
-    def _goals_shown(self, stage: StageInfo) -> bool:
-        """Whether it is told who has reached the goal: it says as much as a score."""
-        if self.viewer.role is Role.ORGANISER or self._published(stage):
-            return True
-        return stage.track.feedback.policy != "none"
+    boards: Boards = field(default_factory=Boards)
 
     # --- Challenges and stages ----------------------------------------------------------------------------------------
 
@@ -201,8 +102,8 @@ class Views:
             ],
         )
 
-    def stages(self, tx: Session, row: rows.Challenge) -> list[models.Stage]:
-        """The stages of a challenge, track by track in the order of the file."""
+    def stages(self, tx: Session, row: rows.Challenge, *, steps: bool = False) -> list[models.Stage]:
+        """The stages of a challenge, track by track in the order of the file; ``steps`` as of :meth:`stage`."""
         definition = self.service.definition(row)
         found = {(stage.track, stage.name): stage for stage in stages.of_challenge(tx, row.id)}
         shown = []
@@ -211,7 +112,7 @@ class Views:
             for stage in track.stages:
                 if (track.name, stage.name) in found:
                     info = self.service.stage(tx, found[track.name, stage.name].id)
-                    shown.append(self.stage(tx, info, current=stage.name in current, steps=False))
+                    shown.append(self.stage(tx, info, current=stage.name in current, steps=steps))
         return shown
 
     def stage(self, tx: Session, info: StageInfo, *, current: bool | None = None, steps: bool = True) -> models.Stage:
@@ -238,19 +139,9 @@ class Views:
             code_required=stage.code_required,
             prevalence=stage.prevalence if track.task == "detection" else None,
             goal=None if goal is None else models.Goal(metric=track.metric.name, value=goal),
-            goal_reached=self._goal_reached(tx, info),
+            goal_reached=goal_reached(tx, info, self.viewer, self.now),
             scorer=row.scorer,
             steps=self._steps(tx, row.id) if steps and self.viewer.role is Role.ORGANISER else None,
-        )
-
-    def _goal_reached(self, tx: Session, info: StageInfo) -> models.GoalReached | None:
-        first = next(iter(stages.goals_of(tx, info.row.id)), None)
-        if first is None or first.goal is None or not self._goals_shown(info):
-            return None
-        team = teams.by_id(tx, first.team_id)
-        mine = self.viewer.role is Role.ORGANISER or team.id == self.viewer.team
-        return models.GoalReached(
-            at=first.goal, team=models.TeamName(id=team.id, name=team.name), submission=first.id if mine else None
         )
 
     def _steps(self, tx: Session, stage_id: str) -> list[models.Step]:
@@ -268,111 +159,36 @@ class Views:
 
     # --- Leaderboards -------------------------------------------------------------------------------------------------
 
-    def leaderboard(self, tx: Session, info: StageInfo, *, every: bool) -> models.Leaderboard:
-        """The leaderboard of a stage: the best submission of each team, or ``every`` one."""
-        track = info.track
-        done = queries.evaluated(tx, info.row, TEST)
-        told = self._told(info, TEST, done)
-        shown = [entry for entry in done if entry.submission.state == "scored"]
-        held = {}
-        if self._holdout_shown(info):
-            run = queries.evaluated(tx, info.row, HOLDOUT)
-            values = self._told(info, HOLDOUT, run)
-            held = {entry.submission.id: values[entry.evaluation.id] for entry in run}
-        points = queries.outcome_counts(tx, [entry.evaluation.id for entry in shown])
-        entries = [
-            Entry(
-                entry.submission.team_id,
-                entry.submission.id,
-                _ranking(told[entry.evaluation.id], track),
-                entry.submission.created,
-                entry,
-            )
-            for entry in shown
-        ]
-        ranked_by = TEST
-        if not every:
-            # The best on test was chosen before anything was known of the holdout; another choice would not be honest.
-            entries = best_of_each_team(entries, track.metric)
-            if any(entry.submission in held for entry in entries):
-                ranked_by = HOLDOUT
-                entries = [
-                    Entry(
-                        entry.team,
-                        entry.submission,
-                        _ranking(held.get(entry.submission), track),
-                        entry.accepted,
-                        entry.item,
-                    )
-                    for entry in entries
-                ]
-        reached = {row.id for row in stages.goals_of(tx, info.row.id)} if self._goals_shown(info) else set()
-        goal = track.goal(info.stage)
-        return models.Leaderboard(
-            challenge=info.challenge.name,
-            track=info.row.track,
-            stage=info.row.name,
-            title=info.stage.title,
-            state=info.row.state,
-            all=every,
-            final=self._published(info),
-            ranked_by=ranked_by,
-            hidden=next(
-                (told[entry.evaluation.id].hidden for entry in shown if told[entry.evaluation.id].hidden), None
-            ),
-            metrics=[
-                models.BoardMetric(**_metric(metric).model_dump(), digits=_digits(track))
-                for metric in track.all_metrics
-            ],
-            goal=None if goal is None else models.Goal(metric=track.metric.name, value=goal),
-            goal_reached=self._goal_reached(tx, info),
-            made=self.now,
-            rows=[
-                self._row(
-                    placed.rank,
-                    placed.entry.item,
-                    told[placed.entry.item.evaluation.id],
-                    held.get(placed.entry.submission),
-                    points.get(placed.entry.item.evaluation.id),
-                    track,
-                    goal_reached=placed.entry.submission in reached,
-                )
-                for placed in rank(entries, track.metric)
-            ],
+    def board(self, tx: Session, info: StageInfo, *, every: bool, split: str | None = None) -> Board:
+        """The leaderboard of a stage as everybody of the viewer's audience sees it; see :meth:`leaderboard`."""
+        if split is not None and split not in splits_of(info, self.viewer, self.now):
+            raise NotFound(f"there is no leaderboard of {info.row.name} on the split {split[:40]!a}")
+        audience = audience_of(self.viewer)
+        leak = self._leak(tx, info) if audience.role is Role.ORGANISER else None
+        # By revision, and by what time changes alone.
+        revision = (info.row.revision, info.row.scorer, published(info, self.now), info.challenge.changed)
+        return self.boards.get(
+            ("board", info.row.id, split, every, audience.role),
+            revision,
+            lambda: make_board(tx, info, every=every, split=split, viewer=audience, now=self.now, leak=leak),
         )
 
-    def _holdout_shown(self, info: StageInfo) -> bool:
-        asked = Asked(
-            Kind.STATUS, None, Ending.SCORED, HOLDOUT, dry_run=info.stage.dry_run, concluded=info.row.concluded
-        )
-        return not isinstance(visibility(asked, self.viewer, self.now), Hidden)
+    def leaderboard(
+        self, tx: Session, info: StageInfo, *, every: bool = False, split: str | None = None
+    ) -> models.Leaderboard:
+        """The leaderboard of a stage: the best submission of each team, or ``every`` one.
 
-    def _row(
-        self,
-        place: int | None,
-        entry: queries.Evaluated,
-        told: _Told,
-        held: _Told | None,
-        points: queries.Points | None,
-        track: TrackDefinition,
-        *,
-        goal_reached: bool,
-    ) -> models.Row:
-        submission = entry.submission
-        mine = self.viewer.team is not None and submission.team_id == self.viewer.team
-        return models.Row(
-            rank=place,
-            team=models.TeamName(id=submission.team_id, name=entry.team),
-            mine=mine,
-            submission=submission.id if mine or self.viewer.role is Role.ORGANISER else None,
-            ordinal=submission.ordinal,
-            created=submission.created,
-            scores=told.of(track),
-            tasks=told.by_task(track),
-            holdout=None if held is None else held.of(track),
-            failed=None if points is None else models.Failed(points=points.done, failed=points.failed),
-            goal_reached=goal_reached,
-        )
+        Args:
+            tx: a read transaction.
+            info: the stage.
+            every: every submission.
+            split: that the values are of, and that ranks: test or holdout. None: of test, ranked by holdout where its
+                results are published.
+
+        Raises:
+            NotFound: there is no such split, or nothing of it is to be seen.
+        """
+        return self.board(tx, info, every=every, split=split).for_team(self.viewer.team)
 
     # --- Submissions --------------------------------------------------------------------------------------------------
 
@@ -380,34 +196,19 @@ class Views:
         """Submissions that the viewer may know of: those of their own team, or any for an organiser."""
         details = queries.details_of(tx, found)
         infos = {stage_id: self.service.stage(tx, stage_id) for stage_id in {row.stage_id for row in found}}
-        told: dict[tuple[str, str], dict[str, _Told]] = {}
-        for stage_id, team_id in {(row.stage_id, row.team_id) for row in found}:
-            info = infos[stage_id]
-            told[stage_id, team_id] = {}
-            for split in (TEST, HOLDOUT):
-                done = queries.evaluated(tx, info.row, split, team_id=team_id)
-                told[stage_id, team_id] |= self._told(info, split, done)
-            if self.viewer.role is Role.ORGANISER:
-                told[stage_id, team_id] |= self._told_of_others(found, info, team_id, details)
-        return [self._submission(row, infos[row.stage_id], details, told[row.stage_id, row.team_id]) for row in found]
-
-    def _told_of_others(
-        self, found: Sequence[rows.Submission], info: StageInfo, team_id: str, details: queries.Details
-    ) -> dict[str, _Told]:
-        """The scores by versions of the scorer that the leaderboard does not show."""
-        told: dict[str, _Told] = {}
-        for row in found:
-            if (row.stage_id, row.team_id) != (info.row.id, team_id):
-                continue
-            for evaluation in details.evaluations[row.id]:
-                if evaluation.state == "done" and evaluation.scorer != info.row.scorer:
-                    scores = details.scores.get(evaluation.id, {})
-                    entry = queries.Evaluated(row, details.teams[team_id], evaluation, scores)
-                    told |= self._told(info, evaluation.split, [entry])
-        return told
+        done = [e for shown in details.evaluations.values() for e in shown if e.state == "done"]
+        known = known_scores(tx, [evaluation.id for evaluation in done])
+        of = {row.id: row for row in found}
+        told = {}
+        for evaluation in done:
+            row = of[evaluation.submission_id]
+            told[evaluation.id] = tell_scores(
+                infos[row.stage_id], evaluation.split, row.team_id, known[evaluation.id], self.viewer, self.now
+            )
+        return [self._submission(row, infos[row.stage_id], details, told) for row in found]
 
     def _submission(
-        self, row: rows.Submission, info: StageInfo, details: queries.Details, told: Mapping[str, _Told]
+        self, row: rows.Submission, info: StageInfo, details: queries.Details, told: Mapping[str, Told]
     ) -> models.Submission:
         evaluations = [
             evaluation for evaluation in details.evaluations[row.id] if self._evaluation_shown(row, info, evaluation)
@@ -416,6 +217,7 @@ class Views:
         scored = told.get(main.id) if main is not None and row.state == "scored" else None
         job = None if main is None else details.jobs.get(main.id)
         pending = row.state == "pending"
+        organises = self.viewer.role is Role.ORGANISER
         hidden = scored.hidden if scored is not None else None
         return models.Submission(
             id=row.id,
@@ -431,16 +233,22 @@ class Views:
             bytes=details.bytes[row.artifact],
             state=row.state,
             progress=("running" if job is not None and job.state == "running" else "queued") if pending else None,
-            progress_points=_progress(details.points.get(main.id)) if pending and main is not None else None,
+            progress_points=self._progress(row, info, main, details) if pending and main is not None else None,
             reason=row.reason,
             created=row.created,
             started=None if job is None else job.started,
             finished=row.finished,
-            goal_reached=row.goal is not None and self._goals_shown(info),
+            goal_reached=row.goal is not None and goals_shown(info, self.viewer, self.now),
             scores=None if scored is None or hidden else scored.of(info.track),
             tasks={} if scored is None or hidden else scored.by_task(info.track),
             hidden=hidden,
-            evaluations=[self._evaluation(evaluation, info, told.get(evaluation.id)) for evaluation in evaluations],
+            command=_command(row, info),
+            failures=self._failures(row, info, main),
+            job=job.id if organises and job is not None and job.state in ("failed", "cancelled") else None,
+            worker=job.worker if organises and job is not None else None,
+            evaluations=[
+                self._evaluation(row, evaluation, info, told.get(evaluation.id)) for evaluation in evaluations
+            ],
         )
 
     def _evaluation_shown(self, row: rows.Submission, info: StageInfo, evaluation: rows.Evaluation) -> bool:
@@ -458,8 +266,43 @@ class Views:
         # What another version of the scorer finds is for the organiser to compare, until the board shows it.
         return self.viewer.role is Role.ORGANISER or evaluation.scorer == info.row.scorer
 
-    def _evaluation(self, row: rows.Evaluation, info: StageInfo, told: _Told | None) -> models.Evaluation:
+    def _progress(
+        self, row: rows.Submission, info: StageInfo, evaluation: rows.Evaluation, details: queries.Details
+    ) -> models.Points | None:
+        """How many data points have ended. Who asks again and again would know how long each took: of a sealed split
+        that is not for those who hand in.
+        """
+        points = details.points.get(evaluation.id)
+        if points is None or self._points_shown(row, info, evaluation) is not None:
+            return None
+        return models.Points(done=points.done, total=None)
+
+    def _points_shown(self, row: rows.Submission, info: StageInfo, evaluation: rows.Evaluation) -> str | None:
+        """Why the viewer may not see single data points; None: they may."""
+        asked = Asked(
+            Kind.OUTCOME,
+            row.team_id,
+            _ENDINGS[evaluation.state],
+            evaluation.split,
+            dry_run=info.stage.dry_run,
+            concluded=info.row.concluded,
+        )
+        seen = visibility(asked, self.viewer, self.now)
+        return seen.reason if isinstance(seen, Hidden) else None
+
+    def _failures(self, row: rows.Submission, info: StageInfo, evaluation: rows.Evaluation | None) -> dict[str, int]:
+        """Which errors there were how often: who made them could say by them what was seen in sealed data."""
+        if evaluation is None or self._points_shown(row, info, evaluation) is not None:
+            return {}
+        found = evaluation.report.get("failures")
+        return dict(found) if isinstance(found, dict) else {}
+
+    def _evaluation(
+        self, of: rows.Submission, row: rows.Evaluation, info: StageInfo, told: Told | None
+    ) -> models.Evaluation:
         shown = told is not None and not told.hidden
+        points_shown = self._points_shown(of, info, row) is None
+        counted = failures(row.report) if row.state == "done" else None
         return models.Evaluation(
             id=row.id,
             split=row.split,
@@ -471,7 +314,51 @@ class Views:
             finished=row.finished,
             scores=told.of(info.track) if told is not None and shown else None,
             tasks=told.by_task(info.track) if told is not None and shown else {},
+            points_shown=points_shown and row.state == "done" and info.detection,
+            points=None if counted is None else counted[0],
+            missing=None if counted is None else counted[1],
+            seconds=seconds(row.report) if points_shown else None,
         )
+
+    def point_table(self, tx: Session, evaluation_id: str) -> PointTable | str:
+        """What came of each data point of an evaluation; or why the viewer may not see it, in a sentence.
+
+        Raises:
+            NotFound: there is no such evaluation, or the viewer may not know of it.
+            InputError: the data of the stage cannot be read.
+        """
+        evaluation = evaluations.by_id(tx, evaluation_id)
+        row = submissions.by_id(tx, evaluation.submission_id)
+        info = self.service.stage(tx, row.stage_id)
+        own = self.viewer.team is not None and self.viewer.team == row.team_id
+        if not (own or self.viewer.role is Role.ORGANISER) or not self._evaluation_shown(row, info, evaluation):
+            raise NotFound(f"there is no evaluation {evaluation_id[:40]!a}")
+        reason = self._points_shown(row, info, evaluation)
+        if reason is not None:
+            return reason
+        if evaluation.state != "done":
+            return f"the evaluation on the {evaluation.split} split is {evaluation.state}"
+        if not info.detection:
+            return "the data points of a language track are the rows of its files; they are not kept one by one"
+        return point_table(tx, info, evaluation)
+
+    def data_points(self, tx: Session, row: rows.Submission, split: str) -> models.DataPoints | str:
+        """The same for a submission, by the version of the scorer that the leaderboard shows, as it is answered.
+
+        Raises:
+            NotFound: nothing of it was evaluated on this split, or the viewer may not know of it.
+            InputError: the data of the stage cannot be read.
+        """
+        info = self.service.stage(tx, row.stage_id)
+        for evaluation in evaluations.of_submission(tx, row.id):
+            if evaluation.split == split and evaluation.scorer == info.row.scorer:
+                found = self.point_table(tx, evaluation.id)
+                if isinstance(found, str):
+                    return found
+                return models.DataPoints(
+                    submission=row.id, evaluation=evaluation.id, split=split, points=_data_points(found)
+                )
+        raise NotFound(f"there is no evaluation of this submission on the split {split[:40]!a}")
 
     def artifact_shown(self, row: rows.Submission) -> bool:
         """Whether the viewer may have the file of a submission."""
@@ -490,6 +377,7 @@ class Views:
             state=row.state,
             created=row.created,
             mine=mine,
+            baseline=row.baseline,
             members=[
                 models.Member(id=member.account_id, name=member.name, captain=member.captain, joined=member.joined)
                 for member in teams.members(tx, row.id)
@@ -498,7 +386,94 @@ class Views:
             else [],
         )
 
+    def quotas(self, tx: Session, challenge: rows.Challenge, team_id: str) -> list[models.TrackQuota]:
+        """What a team may still submit, track by track."""
+        found = []
+        for track in self.service.definition(challenge).tracks:
+            earlier = submissions.earlier(tx, team_id, challenge.id, track.name)
+            decision = quota_rules.decide(track.quotas, earlier, self.now)
+            refused = decision if isinstance(decision, quota_rules.Refused) else None
+            found.append(
+                track_quota(
+                    track.name,
+                    next(iter(current_stages(tx, challenge.id, track.name, self.now)), None),
+                    decision.usage,
+                    reason=None if refused is None else refused.reason,
+                    next_slot=None if refused is None else refused.next_slot,
+                )
+            )
+        return found
+
+    def team_page(self, tx: Session, challenge: rows.Challenge, account_id: str | None) -> models.TeamPage:
+        """What the viewer's team needs to know of itself.
+
+        Args:
+            tx: a read transaction.
+            challenge: the challenge.
+            account_id: the account of the viewer, whose tokens are told.
+        """
+        own = None if self.viewer.team is None else teams.by_id(tx, self.viewer.team)
+        page: list[rows.Submission] = []
+        following = None
+        if own is not None:
+            wanted = queries.SubmissionFilter(challenge.id, own.id)
+            page, following = queries.submissions_page(tx, wanted, after=None, most=_MOST_SUBMISSIONS)
+        return models.TeamPage(
+            challenge=challenge.name,
+            title=challenge.title,
+            team=None if own is None else self.team(tx, own),
+            quotas=[] if own is None else self.quotas(tx, challenge, own.id),
+            submissions=self.submissions(tx, page),
+            next=following,
+            tokens=[] if account_id is None else [token(row) for row in tokens.of_account(tx, account_id)],
+            made=self.now,
+        )
+
     # --- What organisers see ------------------------------------------------------------------------------------------
+
+    def organising(self, tx: Session, challenge: rows.Challenge) -> models.Organising:
+        """Everything that an organiser should look at.
+
+        Raises:
+            NotFound: the viewer is none.
+        """
+        if self.viewer.role is not Role.ORGANISER:
+            raise NotFound("there is no such page")
+        shown = self.stages(tx, challenge, steps=True)
+        leaks = []
+        for row in stages.of_challenge(tx, challenge.id):
+            if row.opened is None:
+                continue
+            info = self.service.stage(tx, row.id)
+            budget = self._leak(tx, info)
+            if budget is not None:
+                leaks.append(models.StageLeak(track=row.track, stage=row.name, title=info.stage.title, leak=budget))
+        return models.Organising(
+            challenge=challenge.name,
+            title=challenge.title,
+            stuck=self.jobs(tx, queries.stuck_jobs(tx, challenge.id, self.now, most=_MOST_STUCK)),
+            counts=queries.job_counts(tx, challenge.id),
+            failing=self.submissions(tx, queries.failing_submissions(tx, challenge.id, most=_MOST_FAILING)),
+            waiting_accounts=[account(row) for row in queries.waiting_accounts(tx, most=_MOST_STUCK)],
+            waiting_teams=[self.team(tx, row) for row in queries.waiting_teams(tx, challenge.id, most=_MOST_STUCK)],
+            stages=shown,
+            leaks=leaks,
+            audit=[audit_line(row) for row in audit.listing(tx, challenge_id=challenge.id, most=_MOST_LINES)],
+            workers=[worker(row) for row in workers.listing(tx)],
+            made=self.now,
+        )
+
+    def _leak(self, tx: Session, info: StageInfo) -> models.LeakBudget | None:
+        # It takes long where much was told, and nothing is lost if it is some seconds old.
+        revision = (info.row.scorer, info.challenge.changed, self.now.timestamp() // _LEAK_SECONDS)
+
+        def made() -> models.LeakBudget | None:
+            try:
+                return leak_of(tx, info)
+            except PalladionError:
+                return None  # the data of the stage is not there: what it has given away is the least of it
+
+        return self.boards.get(("leak", info.row.id), revision, made)
 
     def jobs(self, tx: Session, found: Sequence[rows.Job]) -> list[models.Job]:
         """Jobs."""
@@ -624,22 +599,33 @@ def track_quota(
     )
 
 
-def _progress(points: queries.Points | None) -> models.Points | None:
-    return None if points is None else models.Points(done=points.done, total=None)
+def _command(row: rows.Submission, info: StageInfo) -> str:
+    """What does as the service does on one's own machine, with what ``palladion download`` has put into a folder of the
+    stage's name: on the open data, for the sealed is nowhere else.
+    """
+    name, folder = shlex.quote(row.name), info.row.name
+    if not info.detection:
+        return f"palladion submission check {name} --track {folder}/phases/{info.stage.phase}"
+    limits = info.track.limits
+    options = [f"--time-limit {limits.seconds:g}", f"--memory {size_text(limits.memory).replace(' ', '')}"]
+    if limits.total_seconds is not None:
+        options.append(f"--budget {limits.total_seconds:g}")
+    return f"palladion evaluate {name} --round {folder} --split train {' '.join(options)}"
 
 
-def _ranking(told: _Told | None, track: TrackDefinition) -> float | None:
-    value = None if told is None else told.values.get(("", track.metric.name))
-    return None if value is None else value.value
-
-
-def _digits(track: TrackDefinition) -> int:
-    feedback = track.feedback
-    if feedback.digits is not None:
-        return feedback.digits
-    if feedback.step is not None:
-        return next((n for n in range(12) if abs(round(feedback.step, n) - feedback.step) < 1e-12), 12)
-    return _DIGITS
+def _data_points(table: PointTable) -> list[models.DataPoint]:
+    return [
+        models.DataPoint(
+            name=name,
+            poisoned=bool(table.poisoned[i]),
+            probability=None if table.missing[i] else float(table.probability[i]),
+            missing=bool(table.missing[i]),
+            error=table.errors[i],
+            seconds=None if math.isnan(table.seconds[i]) else float(table.seconds[i]),
+            factors={column: values[i] for column, values in table.factors.items()},
+        )
+        for i, name in enumerate(table.names)
+    ]
 
 
 def _metric(metric: MetricDefinition) -> models.Metric:
@@ -659,7 +645,7 @@ def _track(track: TrackDefinition, shown: list[models.Stage]) -> models.Track:
             kind=track.submission.kind, files=list(track.submission.files), bytes=track.submission.bytes
         ),
         quotas=models.Quotas.model_validate(track.quotas.model_dump()),
-        feedback=models.Feedback(**feedback, words=policy_words(track.feedback)),
+        feedback=models.Feedback(**feedback, words=policy_words(track.feedback, track.metric)),
         limits=models.CodeLimits.model_validate(track.limits.model_dump()),
         advance=models.Advance.model_validate(track.advance.model_dump()),
         stages=shown,

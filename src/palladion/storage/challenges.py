@@ -176,4 +176,6 @@ def _stages(tx: Session, challenge: Challenge, wanted: Definition, scorer: str) 
                 )
                 tx.add(row)
             row.ordinal, row.opens, row.closes = ordinal, stage.opens, stage.closes
+            # Titles, digits, goals: what its leaderboard shows may be another.
+            row.revision = (row.revision or 0) + 1
     tx.flush()

@@ -1,6 +1,7 @@
 """How evaluations end, and submissions with them: in one place, for the queue ends them as well as the scorer.
 
-Rows are locked in one order everywhere (job, evaluation, submission), so that no two transactions wait for each other.
+Rows are locked in one order everywhere (job, evaluation, submission, stage), so that no two transactions wait for each
+other.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from palladion.storage.errors import NotFound
-from palladion.storage.tables import Evaluation, Submission
+from palladion.storage.tables import Evaluation, Stage, Submission
 
 __all__ = ["EVALUATE", "end_evaluation", "end_subject", "settle"]
 
@@ -52,6 +53,12 @@ def end_evaluation(
     if ended is None:
         return False
     settle(tx, ended, now=now)
+    # What leaderboards show may have changed. As palladion.storage.stages.touch, which needs this module.
+    of = select(Submission.stage_id).where(Submission.id == ended).scalar_subquery()
+    tx.execute(
+        update(Stage).where(Stage.id == of).values(revision=Stage.revision + 1),
+        execution_options={"synchronize_session": "fetch"},
+    )
     return True
 
 

@@ -19,7 +19,7 @@ from palladion.storage.database import insert
 from palladion.storage.endings import EVALUATE, end_evaluation
 from palladion.storage.errors import Conflict, LeaseLost, NotFound
 from palladion.storage.ids import new_id
-from palladion.storage.tables import Evaluation, Job, Outcome, Score, Stage, Submission, Team, json_text
+from palladion.storage.tables import Evaluation, Job, Outcome, PointScores, Score, Stage, Submission, Team, json_text
 from palladion.storage.texts import check_word, plain
 
 __all__ = [
@@ -33,9 +33,11 @@ __all__ = [
     "by_id",
     "fail",
     "finish",
+    "keep_points",
     "must_hold",
     "of_submission",
     "outcomes",
+    "point_scores",
     "rescore",
     "retry",
     "scores",
@@ -193,6 +195,23 @@ def scores(tx: Session, evaluation_id: str) -> list[Score]:
     return list(tx.execute(statement).scalars())
 
 
+def point_scores(tx: Session, evaluation_ids: Iterable[str]) -> dict[str, bytes]:
+    """What each data point of these evaluations scored, by evaluation, where it is kept; see :func:`finish`."""
+    statement = select(PointScores.evaluation_id, PointScores.data)
+    found: dict[str, bytes] = {}
+    wanted = sorted(set(evaluation_ids))
+    for start in range(0, len(wanted), _CHUNK):
+        rows = tx.execute(statement.where(PointScores.evaluation_id.in_(wanted[start : start + _CHUNK])))
+        found |= {evaluation_id: data for evaluation_id, data in rows}  # noqa: C416 - rows are no tuples
+    return found
+
+
+def keep_points(tx: Session, evaluation_id: str, points: bytes) -> None:
+    """Keep what each data point scored of an evaluation that was ended without it; what is there stays."""
+    values = {"evaluation_id": evaluation_id, "data": points}
+    tx.execute(insert(tx, PointScores).values(values).on_conflict_do_nothing(index_elements=["evaluation_id"]))
+
+
 def must_hold(tx: Session, evaluation_id: str, lease: str) -> Job:
     """The job of the evaluation, which stays the caller's to the end of the transaction.
 
@@ -227,6 +246,7 @@ def finish(
     *,
     now: datetime,
     report: Mapping[str, Any] | None = None,
+    points: bytes | None = None,
 ) -> None:
     """The evaluation is done: its scores, its state, its submission's and its job's, in one transaction.
 
@@ -237,6 +257,7 @@ def finish(
         found: the scores, each metric of a task once.
         now: the time.
         report: what else there is to say; JSON without NaN.
+        points: what each data point scored, as :meth:`palladion.scoring.PointScores.to_bytes` has it.
 
     Raises:
         LeaseLost: the job is not the caller's: it was given to somebody else, or this was done before. Nothing has
@@ -251,6 +272,8 @@ def finish(
     queue.finish(tx, job.id, lease, now=now)
     if rows:
         tx.execute(insert(tx, Score), rows)
+    if points is not None:
+        tx.execute(insert(tx, PointScores), [{"evaluation_id": evaluation_id, "data": points}])
     if not end_evaluation(tx, evaluation_id, "done", None, now=now, report=report or {}):
         raise LeaseLost(f"the evaluation {evaluation_id[:40]!a} has ended already")
 
@@ -415,7 +438,7 @@ def switch(tx: Session, stage_ids: Sequence[str], scorer: str, *, now: datetime,
         )
     for stage in changing:
         detail = {"from": stage.scorer, "to": scorer, "track": stage.track, "stage": stage.name}
-        stage.scorer = scorer
+        stage.scorer, stage.revision = scorer, stage.revision + 1
         tx.flush()
         subject = f"stage:{stage.id}"
         audit.add(

@@ -2,16 +2,22 @@
 
 ::
 
-    manifest.json        {"challenge": ..., "format": "palladion-export/1"}
+    manifest.json        {"challenge": ..., "format": "palladion-export/2"}
     challenge.yaml       the definition, verbatim
     challenge.json       what else there is to say of the challenge
     accounts.jsonl ...   one file a table, one row a line, keys sorted, rows in the order of their ids
     artifacts/<sha256>   the files of the submissions, in that order
 
 Every header is the one that :func:`header` makes of name and length, so that a reader has nothing to interpret: what is
-otherwise is refused. No secret is in it: no password, token, invitation or webhook.
+otherwise is refused. No secret of anybody is in it: no password, token, invitation or webhook. But it holds all that is
+sealed of the challenge: outcomes, scores, and by what the public part of the data points is drawn.
+
+Version 1, which is still read, has neither what data points scored nor what was told; what its scores were told as is
+written down when it is imported, see :mod:`palladion.storage.migrations.told_before`.
 """
 
+import base64
+import binascii
 import json
 import math
 import re
@@ -22,7 +28,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import IO, Any
 
-from sqlalchemy import Boolean, ColumnElement, Double, Integer, Select, select
+from sqlalchemy import Boolean, ColumnElement, Double, Integer, LargeBinary, Select, select
 from sqlalchemy.types import BigInteger
 
 from palladion.errors import InputError
@@ -39,11 +45,13 @@ from palladion.storage.tables import (
     Json,
     Membership,
     Outcome,
+    PointScores,
     Score,
     Stage,
     StageStep,
     Submission,
     Team,
+    Telling,
     Words,
     instant_text,
     json_text,
@@ -56,6 +64,7 @@ __all__ = [
     "CHALLENGE",
     "DEFINITION",
     "FORMAT",
+    "FORMATS",
     "MANIFEST",
     "TABLES",
     "ExportedTable",
@@ -67,7 +76,10 @@ __all__ = [
     "trailer",
 ]
 
-FORMAT = "palladion-export/1"
+FORMATS = ("palladion-export/1", "palladion-export/2")
+"""Those that are read, by their versions, from 1."""
+FORMAT = FORMATS[-1]
+VERSION = len(FORMATS)
 MANIFEST, DEFINITION, CHALLENGE, ARTIFACTS = "manifest.json", "challenge.yaml", "challenge.json", "artifacts/"
 BLOCK = 512
 
@@ -197,6 +209,8 @@ class ExportedTable:
         of: which rows belong to a challenge, by its id.
         order: columns that order them.
         refers: columns that name a row of the challenge, and the table in which that row must be.
+        since: the version of the format that has it first.
+        added: columns that version 1 does not have.
     """
 
     name: str
@@ -205,11 +219,17 @@ class ExportedTable:
     of: Callable[[str], ColumnElement[bool]]
     order: tuple[str, ...]
     refers: Mapping[str, str]
+    since: int = 1
+    added: frozenset[str] = frozenset()
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that are exported."""
         return tuple(column.name for column in self.row.__table__.columns if column.name not in self.left_out)
+
+    def columns_of(self, version: int) -> tuple[str, ...]:
+        """Names of the columns that a version of the format has."""
+        return self.columns if version > 1 else tuple(name for name in self.columns if name not in self.added)
 
     def select(self, challenge_id: str) -> Select[Any]:
         """The rows of a challenge, in the order of the export."""
@@ -219,19 +239,20 @@ class ExportedTable:
 
     def line(self, values: Mapping[str, Any]) -> bytes:
         """A row as a line."""
-        told = {name: instant_text(v) if isinstance(v, datetime) else v for name, v in values.items()}
+        told = {name: _said(value) for name, value in values.items()}
         return json_text(told).encode("ascii") + b"\n"
 
-    def values(self, line: bytes) -> dict[str, Any]:
+    def values(self, line: bytes, version: int = VERSION) -> dict[str, Any]:
         """The row that a line says: every column, each of its type, ids and times in their form.
 
         Raises:
             ValueError: it does not; what is wrong, in words that follow the place.
         """
         found = parse_json(line)
-        if not isinstance(found, dict) or set(found) != set(self.columns):
-            raise ValueError(f"must hold exactly {', '.join(sorted(self.columns))}")
-        return {name: self._value(name, found[name]) for name in self.columns}
+        columns = self.columns_of(version)
+        if not isinstance(found, dict) or set(found) != set(columns):
+            raise ValueError(f"must hold exactly {', '.join(sorted(columns))}")
+        return {name: self._value(name, found[name]) for name in columns}
 
     def _value(self, name: str, value: Any) -> Any:
         column = self.row.__table__.columns[name]
@@ -251,6 +272,11 @@ class ExportedTable:
                 return datetime.fromisoformat(value)
             except ValueError:
                 raise ValueError(f"{name} is no time that there was") from None
+        if isinstance(kind, LargeBinary):
+            try:
+                return base64.b64decode(_typed(name, value, str, "text"), validate=True)
+            except binascii.Error:
+                raise ValueError(f"{name} must be base64") from None
         if isinstance(kind, Boolean):
             return _typed(name, value, bool, "true or false")
         if isinstance(kind, Double):
@@ -268,9 +294,15 @@ class ExportedTable:
             raise ValueError(f"{name} is longer than {_TEXT} characters, or cannot be stored")
         if name in _HASHES and not SHA256.fullmatch(text):
             raise ValueError(f"{name} is no SHA-256")
-        if (name == "id" or name.endswith("_id")) and not ID.fullmatch(text):
+        if (name in ("id", "source", "salt") or name.endswith("_id")) and not ID.fullmatch(text):
             raise ValueError(f"{name} is no id")
         return text
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return instant_text(value)
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
 
 
 def _typed(name: str, value: Any, kind: type[Any], words: str) -> Any:
@@ -300,7 +332,15 @@ TABLES = (
         ("id",),
         {},
     ),
-    ExportedTable("teams", Team, frozenset({"challenge_id", "key"}), lambda c: Team.challenge_id == c, ("id",), {}),
+    ExportedTable(
+        "teams",
+        Team,
+        frozenset({"challenge_id", "key"}),
+        lambda c: Team.challenge_id == c,
+        ("id",),
+        {},
+        added=frozenset({"baseline"}),
+    ),
     ExportedTable(
         "memberships",
         Membership,
@@ -312,10 +352,12 @@ TABLES = (
     ExportedTable(
         "stages",
         Stage,
-        frozenset({"challenge_id"}),
+        # How often a leaderboard has changed is of no use elsewhere.
+        frozenset({"challenge_id", "revision"}),
         lambda c: Stage.challenge_id == c,
         ("track", "ordinal"),
         {},
+        added=frozenset({"salt"}),
     ),
     ExportedTable(
         "stage_steps",
@@ -367,10 +409,28 @@ TABLES = (
         {"evaluation_id": "evaluations"},
     ),
     ExportedTable(
+        "point_scores",
+        PointScores,
+        frozenset(),
+        lambda c: PointScores.evaluation_id.in_(_of_evaluations(c)),
+        ("evaluation_id",),
+        {"evaluation_id": "evaluations"},
+        since=2,
+    ),
+    ExportedTable(
+        "tellings",
+        Telling,
+        frozenset(),
+        lambda c: Telling.evaluation_id.in_(_of_evaluations(c)),
+        ("evaluation_id", "moment", "task", "metric"),
+        {"evaluation_id": "evaluations", "source": "evaluations"},
+        since=2,
+    ),
+    ExportedTable(
         "audit", Audit, frozenset({"number", "challenge_id"}), lambda c: Audit.challenge_id == c, ("number",), {}
     ),
 )
-"""In an order in which each may name rows only of those before it."""
+"""In an order in which each may name rows only of those before it. The ranges of ranks are made anew elsewhere."""
 
 CHALLENGE_COLUMNS = ExportedTable(
     "challenge",

@@ -28,7 +28,7 @@ from palladion.storage.exchange import (
     CHALLENGE,
     CHALLENGE_COLUMNS,
     DEFINITION,
-    FORMAT,
+    FORMATS,
     MANIFEST,
     TABLES,
     ExportedTable,
@@ -36,14 +36,15 @@ from palladion.storage.exchange import (
     members,
     parse_json,
 )
-from palladion.storage.tables import Account, Challenge
+from palladion.storage.migrations import told_before
+from palladion.storage.migrations.told_before import tellings
+from palladion.storage.tables import Account, Challenge, Evaluation, Score, Stage, Submission, Telling
 from palladion.storage.texts import fold, storable
 
 __all__ = ["ImportLimits", "import_challenge"]
 
 _ROWS = 1000
-_LINES = [table.name + ".jsonl" for table in TABLES]
-_FILES = [MANIFEST, DEFINITION, CHALLENGE, *_LINES]
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def import_challenge(
     try:
         with source.open("rb") as file:
             length = source.stat().st_size
-            reader = _Reader(file, source, _found(file, length, source, limits), limits)
+            version = _version(file, length, source)
+            reader = _Reader(file, source, _found(file, length, source, limits, version), limits, version)
             definition = reader.definition()
             stored = reader.artifacts(store)
             return database.run(_import, reader, definition, store, stored, folder, now, actor)
@@ -103,40 +105,68 @@ def import_challenge(
         raise InputError(f"cannot be read: {error.strerror or error}", path=source) from None
 
 
-def _found(file: IO[bytes], length: int, source: Path, limits: ImportLimits) -> dict[str, Member]:
+def _tables(version: int) -> list[ExportedTable]:
+    return [table for table in TABLES if table.since <= version]
+
+
+def _version(file: IO[bytes], length: int, source: Path) -> int:
+    """The version of the format. What is none is taken for the latest, and found to be none where it is read."""
+    try:
+        first = next(members(file, length), None)
+        if first is None or first.name != MANIFEST or first.length > _MOST_BYTES:
+            return len(FORMATS)
+        file.seek(first.start)
+        manifest = parse_json(file.read(first.length))
+    except InputError as error:
+        raise InputError(error.problem, path=source) from None
+    except ValueError:
+        return len(FORMATS)
+    told = manifest.get("format") if isinstance(manifest, dict) else None
+    return FORMATS.index(told) + 1 if told in FORMATS else len(FORMATS)
+
+
+def _found(file: IO[bytes], length: int, source: Path, limits: ImportLimits, version: int) -> dict[str, Member]:
     """The files of the archive by name: those that an export has, in its order, and none else."""
+    wanted = [MANIFEST, DEFINITION, CHALLENGE, *(table.name + ".jsonl" for table in _tables(version))]
     found: dict[str, Member] = {}
     last = ""
     try:
         for member in members(file, length):
-            if len(found) < len(_FILES):
-                if member.name != _FILES[len(found)]:
-                    raise InputError(f"has {member.name[:80]!a} where {_FILES[len(found)]} should be")
+            if len(found) < len(wanted):
+                if member.name != wanted[len(found)]:
+                    raise InputError(f"has {member.name[:80]!a} where {wanted[len(found)]} should be")
             elif not member.name.startswith(ARTIFACTS) or member.name <= last:
                 raise InputError(f"has a file {member.name[:80]!a}, which does not belong there")
-            elif len(found) >= len(_FILES) + limits.artifacts or member.length > limits.artifact_bytes:
+            elif len(found) >= len(wanted) + limits.artifacts or member.length > limits.artifact_bytes:
                 raise InputError("holds more or longer files than may be imported")
             else:
                 last = member.name
             found[member.name] = member
-        if len(found) < len(_FILES):
-            raise InputError(f"has no {_FILES[len(found)]}")
+        if len(found) < len(wanted):
+            raise InputError(f"has no {wanted[len(found)]}")
     except InputError as error:
         raise InputError(error.problem, path=source) from None
     return found
 
 
 class _Reader:
-    """Reads the files of an archive whose table of contents has been checked."""
+    """Reads the files of an archive whose table of contents has been checked.
 
-    def __init__(self, file: IO[bytes], source: Path, found: dict[str, Member], limits: ImportLimits) -> None:
-        self._file, self._source, self._found, self._limits = file, source, found, limits
+    Attributes:
+        version: of the format.
+    """
+
+    def __init__(
+        self, file: IO[bytes], source: Path, found: dict[str, Member], limits: ImportLimits, version: int
+    ) -> None:
+        self._file, self._source, self._found, self._limits, self.version = file, source, found, limits, version
 
     def definition(self) -> tuple[str, Definition]:
         """The definition of the challenge, as it stands there and as it is understood."""
         manifest = self._json(MANIFEST)
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise self._fault(MANIFEST, f"is not of the format {FORMAT}; another version of Palladion may read it")
+        if not isinstance(manifest, dict) or manifest.get("format") not in FORMATS:
+            known = " or ".join(FORMATS)
+            raise self._fault(MANIFEST, f"is not of the format {known}; another version of Palladion may read it")
         try:
             text = self._small(DEFINITION).decode("utf-8")
         except UnicodeDecodeError:
@@ -144,7 +174,7 @@ class _Reader:
         if not storable(text):
             raise self._fault(DEFINITION, "is no text")
         definition = parse_challenge(text, self._source / CHALLENGE_FILE)
-        if manifest != {"format": FORMAT, "challenge": definition.name}:
+        if manifest != {"format": FORMATS[self.version - 1], "challenge": definition.name}:
             raise self._fault(MANIFEST, "speaks of another challenge than its definition")
         return text, definition
 
@@ -192,7 +222,7 @@ class _Reader:
             if not line.endswith(b"\n") or number > self._limits.rows:
                 raise self._fault(name, f"line {number} is longer than may be, or has no end, or is one too many")
             try:
-                values = table.values(line)
+                values = table.values(line, self.version)
             except ValueError as error:
                 raise self._fault(name, f"line {number}: {error}") from None
             if table.line(values) != line:
@@ -211,7 +241,7 @@ class _Reader:
 
     def _small(self, name: str) -> bytes:
         member = self._found[name]
-        if member.length > 1 << 20:
+        if member.length > _MOST_BYTES:
             raise self._fault(name, "is longer than 1 MiB")
         self._file.seek(member.start)
         return self._file.read(member.length)
@@ -255,7 +285,7 @@ def _import(
     tx.add(challenge)
     tx.flush()
     ids: dict[str, set[str]] = {}
-    for table in TABLES:
+    for table in _tables(reader.version):
         if table.name == "artifacts":
             # Here already, and named now: from here on they are not removed.
             for item in stored:
@@ -265,6 +295,8 @@ def _import(
             ids[table.name] = _rows(tx, reader, table, challenge, ids, now)
         if table.name == "stages":
             _same_stages(reader, read)
+    if reader.version == 1:
+        _tell_as_before(tx, challenge)
     subject = f"challenge:{challenge.id}"
     # Not in the log of the challenge: an export of it is what was imported.
     audit.add(tx, actor=actor, action="challenge.import", subject=subject, detail={"name": read.name}, now=now)
@@ -300,6 +332,36 @@ def _rows(
     if batch:
         tx.execute(plain_insert(table.row), batch)
     return found
+
+
+def _tell_as_before(tx: Session, challenge: Challenge) -> None:
+    """Write down what the scores of an export without tellings were told as."""
+    stages = tx.execute(select(Stage).where(Stage.challenge_id == challenge.id).order_by(Stage.id)).scalars().all()
+    for stage in stages:
+        rows = tx.execute(
+            select(
+                Evaluation.id,
+                Submission.team_id,
+                Score.task,
+                Score.metric,
+                Score.value,
+                Score.low,
+                Score.high,
+            )
+            .join(Evaluation, Evaluation.id == Score.evaluation_id)
+            .join(Submission, Submission.id == Evaluation.submission_id)
+            .where(
+                Submission.stage_id == stage.id,
+                Submission.state.in_(("scored", "cancelled")),
+                Evaluation.split == "test",
+                Evaluation.state == "done",
+                Evaluation.scorer == stage.scorer,
+            )
+            .order_by(Evaluation.finished, Evaluation.id, Score.task, Score.metric)
+        )
+        told = list(tellings(challenge.definition, stage.track, [told_before.Score(*row) for row in rows]))
+        for start in range(0, len(told), _ROWS):
+            tx.execute(plain_insert(Telling), told[start : start + _ROWS])
 
 
 def _known_account(tx: Session, values: dict[str, Any], reader: _Reader, table: ExportedTable, line: int) -> bool:

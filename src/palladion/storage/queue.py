@@ -44,6 +44,7 @@ __all__ = [
     "of",
     "progressed",
     "release_worker",
+    "renew",
     "retry",
     "sweep",
 ]
@@ -104,6 +105,36 @@ def enqueue(
     found = of(tx, kind, subject)
     assert found is not None
     return found
+
+
+def renew(tx: Session, kind: str, subject: str, *, now: datetime, due: datetime, priority: int = 0) -> Job:
+    """The job of this kind about this subject, which is to be done once more: a new one, the one that waits already,
+    or the one that has ended, as if it were new.
+
+    One that is running is left alone: whoever does it looks, in the transaction that ends it, whether there is more to
+    do, and hands it back then. For neither to miss the other, both lock the same row before they look: that of what
+    the job is about.
+
+    Args:
+        tx: a write transaction.
+        kind: what to do.
+        subject: id of what to do it with.
+        now: the time.
+        due: not to be claimed before, where it does not wait already.
+        priority: greater comes first.
+    """
+    found = enqueue(tx, kind, subject, now=now, priority=priority, due=due)
+    if found.state in ("queued", "running"):
+        return found
+    values = {"state": "queued", "attempts": 0, "losses": 0, "due": due, "reason": None, "finished": None}
+    tx.execute(
+        update(Job)
+        .where(Job.id == found.id, Job.state.in_(("done", "failed", "cancelled")))
+        .values(values)
+        .returning(Job),
+        execution_options=_CHANGED,
+    ).scalar_one_or_none()
+    return by_id(tx, found.id)
 
 
 def claim(

@@ -33,6 +33,8 @@ __all__ = [
     "of_challenge",
     "statuses",
     "steps",
+    "touch",
+    "touch_all",
 ]
 
 _RULES: dict[str, Callable[[Sequence[StageStatus], str], str | None]] = {
@@ -123,7 +125,7 @@ def change(
     if refusal is not None:
         raise Conflict(refusal)
     was = stage.state
-    stage.state = to
+    stage.state, stage.revision = to, stage.revision + 1
     setattr(stage, _WHEN[to], now)
     tx.flush()
     _log(tx, stage, f"stage.{to}", actor, now, {**(detail or {}), "from": was})
@@ -189,6 +191,7 @@ def goal_reached(tx: Session, submission_id: str, *, now: datetime, actor: str) 
         update(Submission).where(Submission.id == submission_id).values(goal=now),
         execution_options={"synchronize_session": "fetch"},
     )
+    touch(tx, stage.id)
     place = len(before) + 1
     detail = {"submission": submission_id, "team": submission.team_id, "place": place}
     _log(tx, stage, "stage.goal", actor, now, detail)
@@ -203,6 +206,26 @@ def goals_of(tx: Session, stage_id: str) -> list[Submission]:
             .where(Submission.stage_id == stage_id, Submission.goal.is_not(None))
             .order_by(Submission.goal, Submission.created, Submission.id)
         ).scalars()
+    )
+
+
+def touch(tx: Session, stage_id: str) -> None:
+    """Count a change that leaderboards of the stage show, in the transaction that makes it.
+
+    The row of the stage stays locked to the end of the transaction. It is the last row of a submission's that is
+    locked: after its job, its evaluation and the submission.
+    """
+    tx.execute(
+        update(Stage).where(Stage.id == stage_id).values(revision=Stage.revision + 1),
+        execution_options={"synchronize_session": "fetch"},
+    )
+
+
+def touch_all(tx: Session, challenge_id: str) -> None:
+    """The same of every stage of a challenge: its definition, or a team, is another than before."""
+    tx.execute(
+        update(Stage).where(Stage.challenge_id == challenge_id).values(revision=Stage.revision + 1),
+        execution_options={"synchronize_session": "fetch"},
     )
 
 

@@ -11,7 +11,7 @@ from palladion.challenge import quotas as quota_rules
 from palladion.challenge.lifecycle import STEPS, StageState, StageStatus, submission_refusal
 from palladion.challenge.settings import Quotas
 from palladion.errors import InputError
-from palladion.storage import audit, evaluations, queue
+from palladion.storage import audit, evaluations, queue, stages
 from palladion.storage.errors import Conflict, NotFound, Refused
 from palladion.storage.ids import new_id
 from palladion.storage.tables import (
@@ -305,6 +305,7 @@ def _end(tx: Session, submission_id: str, state: str, reason: str, now: datetime
     ).scalar_one_or_none()
     if ended is None:
         raise NotFound(f"there is no submission {submission_id[:40]!a}")
+    stages.touch(tx, ended.stage_id)
     return ended
 
 

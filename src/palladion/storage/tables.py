@@ -18,21 +18,26 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import BigInteger
 
+from palladion.storage.ids import new_id
+
 __all__ = [
     "ACCOUNT_STATES",
     "EVALUATION_STATES",
     "JOB_STATES",
+    "MOMENTS",
     "ROLES",
     "STAGE_STATES",
     "SUBMISSION_STATES",
@@ -51,11 +56,14 @@ __all__ = [
     "LoginFailure",
     "Membership",
     "Outcome",
+    "PointScores",
     "Score",
     "Stage",
     "StageStep",
+    "Standing",
     "Submission",
     "Team",
+    "Telling",
     "Token",
     "Upload",
     "Webhook",
@@ -72,6 +80,8 @@ STAGE_STATES = ("planned", "open", "closed", "concluded")
 SUBMISSION_STATES = ("pending", "scored", "failed", "rejected", "cancelled")
 EVALUATION_STATES = ("pending", "done", "failed", "cancelled")
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+MOMENTS = ("open", "final")
+"""When something is told: while the stage is open, or when it is concluded."""
 
 # NUL, which PostgreSQL takes in no text, and halves of surrogate pairs, which are no UTF-8.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -260,6 +270,8 @@ class Stage(Base):
         opens, closes: as planned in the definition.
         scorer: the version whose evaluations the leaderboard shows.
         opened, closed, concluded: when it came into these states.
+        revision: counts every change that a leaderboard shows; see :func:`palladion.storage.stages.touch`.
+        salt: secret; which data points are the public part depends on it.
     """
 
     __tablename__ = "stages"
@@ -285,6 +297,8 @@ class Stage(Base):
     opened: Mapped[datetime | None]
     closed: Mapped[datetime | None]
     concluded: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(Large, default=0, server_default=text("0"))
+    salt: Mapped[str] = mapped_column(default=new_id, server_default=text("''"))
 
 
 class StageStep(Base):
@@ -301,7 +315,12 @@ class StageStep(Base):
 
 
 class Team(Base):
-    """Who submits. ``key`` is the name as it is compared: two names that look alike are one."""
+    """Who submits.
+
+    Attributes:
+        key: the name as it is compared: two names that look alike are one.
+        baseline: it is the organisers' own, and competes with nobody.
+    """
 
     __tablename__ = "teams"
     __table_args__ = (
@@ -315,6 +334,7 @@ class Team(Base):
     name: Mapped[str]
     key: Mapped[str]
     state: Mapped[str]
+    baseline: Mapped[bool] = mapped_column(default=False, server_default=false())
     created: Mapped[datetime]
 
 
@@ -514,6 +534,71 @@ class Score(Base):
     value: Mapped[float]
     low: Mapped[float | None]
     high: Mapped[float | None]
+
+
+class PointScores(Base):
+    """What each data point of an evaluation scored, in one piece; see :mod:`palladion.scoring.point_scores`.
+
+    Only for those who may see outcomes, and for statistics of more than one data point.
+    """
+
+    __tablename__ = "point_scores"
+
+    evaluation_id: Mapped[str] = mapped_column(ForeignKey("evaluations.id"), primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Telling(Base):
+    """What is told of a score of a sealed split, decided once and kept.
+
+    Attributes:
+        moment: open: of what everybody is told while the stage is not concluded. final: of what they are told then,
+            where that is no score: the value on the data points that were not public.
+        task: empty where it is of the whole.
+        value: None: nothing is told.
+        low, high: the interval, as it is told.
+        text: as a table shows it.
+        note: what there is to say about it; may be empty.
+        source: the evaluation whose values these are: the team's best before, where that is told again.
+    """
+
+    __tablename__ = "tellings"
+    __table_args__ = (
+        _one_of("moment", MOMENTS),
+        CheckConstraint("value BETWEEN -1.7e308 AND 1.7e308", name="value"),
+        CheckConstraint("low BETWEEN -1.7e308 AND 1.7e308", name="low"),
+        CheckConstraint("high BETWEEN -1.7e308 AND 1.7e308", name="high"),
+    )
+
+    evaluation_id: Mapped[str] = mapped_column(ForeignKey("evaluations.id"), primary_key=True)
+    moment: Mapped[str] = mapped_column(primary_key=True)
+    task: Mapped[str] = mapped_column(primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    text: Mapped[str]
+    note: Mapped[str]
+    source: Mapped[str] = mapped_column(ForeignKey("evaluations.id"))
+
+
+class Standing(Base):
+    """The ranges of the ranks of a stage on a split, as they were made last.
+
+    Attributes:
+        revision: of the stage when they were made.
+        made: when.
+        document: see :mod:`palladion.jobs.standing`.
+    """
+
+    __tablename__ = "standings"
+
+    stage_id: Mapped[str] = mapped_column(ForeignKey("stages.id"), primary_key=True)
+    split: Mapped[str] = mapped_column(primary_key=True)
+    scorer: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(Large)
+    made: Mapped[datetime]
+    document: Mapped[dict[str, Any]]
 
 
 # --- Work -----------------------------------------------------------------------------------------------------------

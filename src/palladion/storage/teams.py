@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from palladion.errors import InputError
-from palladion.storage import audit
+from palladion.storage import audit, stages
 from palladion.storage.errors import Conflict, NotFound, Refused
 from palladion.storage.ids import new_id
 from palladion.storage.tables import TEAM_STATES, Account, Challenge, Invitation, Membership, Submission, Team
@@ -23,6 +23,7 @@ __all__ = [
     "leave",
     "members",
     "of_challenge",
+    "set_baseline",
     "set_state",
     "team_of",
 ]
@@ -135,6 +136,21 @@ def set_state(tx: Session, team_id: str, state: str, *, now: datetime, actor: st
         team.state = state
         tx.flush()
         _log(tx, team, "team.state", actor, now, state=state)
+    return team
+
+
+def set_baseline(tx: Session, team_id: str, baseline: bool, *, now: datetime, actor: str) -> Team:
+    """Make the team one of the organisers' own, which competes with nobody; or take that back.
+
+    Raises:
+        NotFound: there is none.
+    """
+    team = _locked(tx, team_id)
+    if team.baseline != baseline:
+        team.baseline = baseline
+        tx.flush()
+        stages.touch_all(tx, team.challenge_id)
+        _log(tx, team, "team.baseline", actor, now, baseline="yes" if baseline else "no")
     return team
 
 

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from palladion.scoring import PointScores
+from palladion.scoring.point_scores import PointTask
 from palladion.submissions.archive import unpack_as_it_is
 from palladion.submissions.checks import Fault, FaultSeverity
 from palladion.submissions.outputs import Layout, check_outputs
@@ -35,6 +40,22 @@ class PhaseScores:
     def errors(self) -> list[Fault]:
         """The faults that keep it from being scored."""
         return [fault for fault in self.faults if fault.severity is FaultSeverity.ERROR]
+
+    def points(self, task: PointTask) -> PointScores | None:
+        """What the single rows scored; a task without outputs has none. None where nothing was scored.
+
+        Args:
+            task: of the track: classification or generation.
+        """
+        if not self.results:
+            return None
+        arrays: dict[str, NDArray[Any]] = {}
+        for result in self.results:
+            rows = result.rows
+            arrays[f"{result.task}/utility"] = np.zeros(0) if rows is None else rows.utility
+            arrays[f"{result.task}/success"] = np.zeros(0) if rows is None else rows.success
+            arrays[f"{result.task}/attack"] = np.zeros(0, np.int32) if rows is None else rows.attack
+        return PointScores(task, arrays)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

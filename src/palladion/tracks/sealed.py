@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from palladion.errors import InputError
 from palladion.scoring import overall_score
-from palladion.tracks.evaluation import evaluate_classification, evaluate_generation
+from palladion.tracks.evaluation import RowScores, Scored, score_labels, score_texts
 from palladion.tracks.inputs import Track
 from palladion.tracks.outputs import read_generations, read_labels, refuse_fatal
 from palladion.tracks.records import read_object, read_rows
@@ -39,11 +39,13 @@ class TaskResult:
         task: its name.
         report: of :func:`evaluate_classification` or :func:`evaluate_generation`; None where its outputs are missing.
         score: by which the track ranks, 0 where the task is missing.
+        rows: what the single rows scored; None where its outputs are missing.
     """
 
     task: str
     report: dict[str, Any] | None
     score: float
+    rows: RowScores | None = None
 
 
 def score_phase(
@@ -67,9 +69,12 @@ def score_phase(
     """
     results = []
     for task in track.tasks:
-        report = score_task(folder, track, task, sealed / task.name, outputs, seed=seed)
-        score = 0.0 if report is None else float(report[RANKED_BY[track.score]])
-        results.append(TaskResult(task.name, report, score))
+        found = _score_task(folder, track, task, sealed / task.name, outputs, seed=seed)
+        if found is None:
+            results.append(TaskResult(task.name, None, 0.0))
+        else:
+            score = float(found.report[RANKED_BY[track.score]])
+            results.append(TaskResult(task.name, found.report, score, found.rows))
     scores = [result.score for result in results]
     # The mean of differences may be below 0, which overall_score does not take.
     overall = overall_score(scores) if track.score == "geometric" else sum(scores) / len(scores)
@@ -80,6 +85,11 @@ def score_task(
     folder: Path, track: TrackFile, task: Task, sealed: Path, outputs: Path, *, seed: int = 0
 ) -> dict[str, Any] | None:
     """Score the outputs of one task; None where there are none. Arguments and errors as :func:`score_phase`."""
+    found = _score_task(folder, track, task, sealed, outputs, seed=seed)
+    return None if found is None else found.report
+
+
+def _score_task(folder: Path, track: TrackFile, task: Task, sealed: Path, outputs: Path, *, seed: int) -> Scored | None:
     there = [output for output in task.outputs if (outputs / output.file).is_file()]
     if not there:
         return None
@@ -93,11 +103,11 @@ def score_task(
     if track.track == "classification":
         labels = {output: _labels(outputs / output.file, output, task) for output in task.outputs}
         clean, poisoned = _parts(labels, sealed, counts)
-        return evaluate_classification(truth, clean, poisoned, seed=seed)
+        return score_labels(truth, clean, poisoned, seed=seed)
     texts = {output: _texts(folder, outputs / output.file, output) for output in task.outputs}
     clean_texts, poisoned_texts = _parts(texts, sealed, counts)
     # Under the metric of the track alone: whoever submits waits for it.
-    return evaluate_generation(truth, clean_texts, poisoned_texts, utility=track.utility, others=False, seed=seed)
+    return score_texts(truth, clean_texts, poisoned_texts, utility=track.utility, others=False, seed=seed)
 
 
 def _labels(path: Path, output: OutputFile, task: Task) -> list[int | None]:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import Query, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from palladion.server import models, queries, tables
 from palladion.server.access import Asking
@@ -11,7 +11,7 @@ from palladion.server.errors import ApiError
 from palladion.server.routing import Routes
 from palladion.server.state import Here
 
-__all__ = ["routes"]
+__all__ = ["accepted", "routes"]
 
 routes = Routes("leaderboards")
 
@@ -34,24 +34,46 @@ def leaderboard(
     here: Here,
     caller: Asking,
     every: Annotated[bool, Query(alias="all", description="Every submission, not the best of each team.")] = False,
+    split: Annotated[
+        Literal["test", "holdout"] | None,
+        Query(description="That the values are of. By default test, ranked by holdout once that is published."),
+    ] = None,
     format_: Annotated[
         Literal["json", "csv"] | None, Query(alias="format", description="By default what the header Accept asks for.")
     ] = None,
 ) -> Response:
     """Submissions in their order, with scores as far as whoever asks may see them; what has no score stands last."""
-    wanted = format_ or _accepted(request)
+    wanted = format_ or accepted(request, "a leaderboard")
     with here.service.database.read() as tx:
         row = queries.challenge_named(tx, challenge)
         info = here.stage(tx, row, track, stage)
-        board = here.views(tx, caller, row).leaderboard(tx, info, every=every)
+        views = here.views(tx, caller, row)
+        made = views.board(tx, info, every=every, split=split)
+    shown = made.for_team(views.viewer.team)
+    form = _csv if wanted == "csv" else _json
+    # Nearly everybody sees the same, and gets the same bytes.
+    content = made.rendered(wanted, form) if shown is made.shown else form(shown)
     if wanted == "csv":
         name = f"{challenge}-{track}-{stage}.csv"
         disposition = f'attachment; filename="{name}"'
-        return Response(tables.leaderboard_csv(board), media_type=_CSV, headers={"Content-Disposition": disposition})
-    return JSONResponse(board.model_dump(mode="json"))
+        return Response(content, media_type=_CSV, headers={"Content-Disposition": disposition})
+    return Response(content, media_type="application/json")
 
 
-def _accepted(request: Request) -> str:
+def _json(board: models.Leaderboard) -> bytes:
+    return board.model_dump_json().encode()
+
+
+def _csv(board: models.Leaderboard) -> bytes:
+    return tables.leaderboard_csv(board).encode()
+
+
+def accepted(request: Request, what: str) -> str:
+    """Which of JSON and CSV the header Accept of a request asks for.
+
+    Raises:
+        ApiError: neither.
+    """
     given = ",".join(request.headers.getlist("accept")) or "*/*"
     kinds = [part.partition(";")[0].strip().lower() for part in given.split(",")]
     if any(kind in ("application/json", "application/*", "*/*", "") for kind in kinds):
@@ -59,4 +81,4 @@ def _accepted(request: Request) -> str:
         return "csv" if _CSV in kinds and "application/json" not in kinds else "json"
     if _CSV in kinds or "text/*" in kinds:
         return "csv"
-    raise ApiError("not_acceptable", f"a leaderboard is application/json or {_CSV}")
+    raise ApiError("not_acceptable", f"{what} is application/json or {_CSV}")

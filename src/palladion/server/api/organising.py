@@ -38,6 +38,19 @@ def get_audit(
     return models.Page(items=[views.audit_line(line) for line in page], next=more)
 
 
+@routes.get(
+    "/challenges/{challenge}/organising",
+    "challenge:organise",
+    summary="What an organiser should look at",
+    response_model=models.Organising,
+)
+def get_organising(challenge: str, here: Here, caller: Asking) -> models.Organising:
+    """What is stuck, fails or waits for approval, the stages, what the scores give away, and who did what."""
+    with here.service.database.read() as tx:
+        row = queries.challenge_named(tx, challenge)
+        return here.views(tx, caller, row).organising(tx, row)
+
+
 @routes.get("/challenges/{challenge}/jobs", "job:list", summary="Jobs", response_model=models.Jobs)
 def list_jobs(
     challenge: str, here: Here, caller: Asking, state: JobState = None, limit: Limit = 100, after: After = None

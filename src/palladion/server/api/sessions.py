@@ -85,10 +85,12 @@ def oidc_callback(
     state: Annotated[str, Query(max_length=200)],
     code: Annotated[str | None, Query(max_length=4000)] = None,
     error: Annotated[str | None, Query(max_length=200)] = None,
-) -> models.LoggedIn:
+) -> models.LoggedIn | Response:
     """Where the provider sends the browser back to: an account for the identity, and a token for it."""
     provider = _provider(here)
     response.delete_cookie(COOKIE, path=_COOKIE_PATH)
+    browsers = request.app.state.browsers
+    page = browsers.back_from_elsewhere(request)
     identity = provider.finish(
         cookie=request.cookies.get(COOKIE), state=state, code=code, error=error, now=here.service.now()
     )
@@ -97,6 +99,11 @@ def oidc_callback(
     row = account_of(here.service, identity, policy, lambda: here.gate.sign_up(address_of(request)))
     if row.state != "active":
         raise ApiError("forbidden", "an organiser has to approve the account")
+    if page is not None:
+        # It was a page that sent the browser there: it gets a session, and no token to read.
+        answer: Response = browsers.begin(request, here.service, row, page)
+        answer.delete_cookie(COOKIE, path=_COOKIE_PATH)
+        return answer
     return _logged_in(here, row, "login", None)
 
 

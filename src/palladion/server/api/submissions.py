@@ -13,14 +13,16 @@ from starlette.responses import JSONResponse, Response
 
 from palladion.challenge import quotas as quota_rules
 from palladion.challenge.lifecycle import StageStatus, submission_refusal
-from palladion.jobs import validation
+from palladion.jobs import standing, validation
 from palladion.jobs.context import StageInfo
 from palladion.server import models, queries
 from palladion.server.access import Asking, Caller
+from palladion.server.api.leaderboards import accepted
 from palladion.server.content import FILE_ANSWERS, file_response
 from palladion.server.errors import ApiError, Fault, rate_limited
 from palladion.server.routing import Routes
 from palladion.server.state import After, Here, Limit, State
+from palladion.server.tables import points_csv
 from palladion.storage import artifacts, stages, submissions
 from palladion.storage.errors import Conflict, NotFound, Refused
 from palladion.storage.submissions import Accepted
@@ -236,10 +238,46 @@ def cancel(submission_id: str, here: Here, caller: Asking) -> models.Submission:
     if row.state != "pending" and not caller.organises:
         raise Conflict(f"the submission is {row.state}; only one that has not ended can be cancelled")
     reason = f"cancelled by {caller.actor}"
-    here.service.database.run(submissions.cancel, row.id, reason, now=here.service.now(), actor=caller.actor)
+
+    def take_back(tx: Session) -> None:
+        ended = submissions.cancel(tx, row.id, reason, now=here.service.now(), actor=caller.actor)
+        standing.request(tx, ended.stage_id, now=here.service.now())
+
+    here.service.database.run(take_back)
     here.service.notify()
     with here.service.database.read() as tx:
         return _shown(tx, here, caller, submissions.by_id(tx, row.id))
+
+
+@routes.get(
+    "/submissions/{submission_id}/points",
+    "outcome:read",
+    summary="The data points of a submission",
+    response_model=models.DataPoints,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "JSON or CSV."}},
+    errors=("not_acceptable", "forbidden"),
+)
+def get_points(
+    request: Request,
+    submission_id: str,
+    here: Here,
+    caller: Asking,
+    split: Annotated[str, Query(max_length=40)] = "test",
+    format_: Annotated[
+        Literal["json", "csv"] | None, Query(alias="format", description="By default what the header Accept asks for.")
+    ] = None,
+) -> Response:
+    """What came of each data point: of sealed splits it is for organisers alone."""
+    wanted = format_ or accepted(request, "this")
+    with here.service.database.read() as tx:
+        row, own = _found(tx, caller, submission_id)
+        found = here.views_of(caller, own).data_points(tx, row, split)
+    if isinstance(found, str):
+        raise ApiError("forbidden", found)
+    if wanted == "csv":
+        disposition = f'attachment; filename="{row.id}-{split}.csv"'
+        return Response(points_csv(found), media_type="text/csv", headers={"Content-Disposition": disposition})
+    return Response(found.model_dump_json(), media_type="application/json")
 
 
 @routes.get(

@@ -4,14 +4,14 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from palladion.challenge import quotas as quota_rules
 from palladion.challenge.permissions import Role
-from palladion.server import admission, models, queries, views
+from palladion.jobs import standing
+from palladion.server import admission, models, queries
 from palladion.server.access import Asking, Caller
 from palladion.server.errors import ApiError
 from palladion.server.routing import Routes
 from palladion.server.state import Here, State
-from palladion.storage import submissions, teams
+from palladion.storage import stages, teams
 from palladion.storage.errors import Conflict, NotFound, Refused
 from palladion.storage.tables import Challenge, Team
 
@@ -125,6 +125,35 @@ def refuse_team(challenge: str, team_id: str, here: Here, caller: Asking) -> mod
     return _set_state(here, caller, challenge, team_id, "refused")
 
 
+@routes.post(
+    _TEAMS + "/{team_id}/baseline", "team:manage", summary="Make a team a baseline", response_model=models.Team
+)
+def set_baseline(
+    challenge: str, team_id: str, wanted: models.BaselineRequest, here: Here, caller: Asking
+) -> models.Team:
+    """Let a team be the organisers' own, for comparison: leaderboards show it, and it has no rank."""
+
+    def change(tx: Session) -> Team:
+        team = queries.team_named(tx, queries.challenge_named(tx, challenge), team_id)
+        changed = teams.set_baseline(tx, team.id, wanted.baseline, now=here.service.now(), actor=caller.actor)
+        for stage in stages.of_challenge(tx, team.challenge_id):
+            if stage.opened is not None:
+                standing.request(tx, stage.id, now=here.service.now())
+        return changed
+
+    team = here.service.database.run(change)
+    here.service.notify()
+    return _shown(here, caller, team, mine=False)
+
+
+@routes.get("/challenges/{challenge}/team", "team:read", summary="One's own team", response_model=models.TeamPage)
+def get_team(challenge: str, here: Here, caller: Asking) -> models.TeamPage:
+    """One's own team: members, quotas, the latest submissions, and the tokens of one's account."""
+    with here.service.database.read() as tx:
+        row = queries.challenge_named(tx, challenge)
+        return here.views(tx, caller, row).team_page(tx, row, caller.known.id)
+
+
 def _set_state(here: State, caller: Caller, challenge: str, team_id: str, state: str) -> models.Team:
     def change(tx: Session) -> Team:
         team = queries.team_named(tx, queries.challenge_named(tx, challenge), team_id)
@@ -142,23 +171,10 @@ def _set_state(here: State, caller: Caller, challenge: str, team_id: str, state:
 )
 def get_quota(challenge: str, here: Here, caller: Asking) -> models.QuotaAnswer:
     """What is used and what is left of the quotas, track by track, and when the next slot is."""
-    now = here.service.now()
     with here.service.database.read() as tx:
         row = queries.challenge_named(tx, challenge)
         own = _own(tx, caller, row)
-        tracks = []
-        for track in here.service.definition(row).tracks:
-            decision = quota_rules.decide(track.quotas, submissions.earlier(tx, own.id, row.id, track.name), now)
-            refused = decision if isinstance(decision, quota_rules.Refused) else None
-            tracks.append(
-                views.track_quota(
-                    track.name,
-                    next(iter(views.current_stages(tx, row.id, track.name, now)), None),
-                    decision.usage,
-                    reason=None if refused is None else refused.reason,
-                    next_slot=None if refused is None else refused.next_slot,
-                )
-            )
+        tracks = here.views_of(caller, own).quotas(tx, row, own.id)
     return models.QuotaAnswer(team=models.TeamName(id=own.id, name=own.name), tracks=tracks)
 
 

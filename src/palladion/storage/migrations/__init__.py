@@ -5,5 +5,5 @@ The names of the steps stand here, so that a database can be checked without loa
 
 __all__ = ["HEAD", "REVISIONS"]
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 HEAD = REVISIONS[-1]

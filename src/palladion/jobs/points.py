@@ -1,0 +1,95 @@
+"""What each data point of an evaluation scored, for statistics of several submissions.
+
+It is kept with the scores. Of evaluations that were ended by a version of Palladion that did not keep it, it is made
+once more: code is not run again, for what it answered is there; outputs are scored again.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from palladion.errors import PalladionError, ScoringError
+from palladion.execution.slots import Stop
+from palladion.models import RoundDirectory
+from palladion.scoring import UNANSWERED_PROBABILITY, PointScores
+from palladion.storage import evaluations, submissions
+
+if TYPE_CHECKING:
+    from palladion.jobs.context import Service, StageInfo
+
+__all__ = ["points_of"]
+
+_log = logging.getLogger(__name__)
+
+
+def points_of(
+    service: "Service", info: "StageInfo", split: str, evaluation_ids: Iterable[str], *, stop: Stop | None = None
+) -> dict[str, PointScores]:
+    """What each data point of these evaluations scored, by evaluation; without those of which it cannot be known.
+
+    No transaction is open while what is not there is made.
+
+    Args:
+        service: the service.
+        info: the stage of all of them.
+        split: of all of them.
+        evaluation_ids: that are done.
+        stop: asks for the end of it.
+
+    Raises:
+        Stopped: it was asked to end.
+    """
+    wanted = sorted(set(evaluation_ids))
+    with service.database.read() as tx:
+        kept = evaluations.point_scores(tx, wanted)
+    found = {}
+    for one, data in kept.items():
+        # It may come from elsewhere, with a challenge that was imported.
+        with contextlib.suppress(ScoringError):
+            found[one] = PointScores.from_bytes(data)
+    for one in wanted:
+        if one in found:
+            continue
+        try:
+            made = _detection(service, info, split, one) if info.detection else _outputs(service, info, one, stop)
+        except (PalladionError, TypeError, ValueError) as error:
+            # Not why: it may be about what is sealed.
+            _log.warning("evaluation %s: what its data points scored is not known: %s", one, type(error).__name__)
+            continue
+        if made is not None:
+            found[one] = made
+            service.database.run(evaluations.keep_points, one, made.to_bytes())
+    return found
+
+
+def _detection(service: "Service", info: "StageInfo", split: str, evaluation_id: str) -> PointScores | None:
+    """Of the outcomes; None where they do not fit the labels that there are."""
+    import numpy as np
+
+    there = RoundDirectory.open(info.data).split(split)
+    labels, names = there.labels(), [entry.name for entry in there.models()]
+    with service.database.read() as tx:
+        rows = {row.point: row for row in evaluations.outcomes(tx, evaluation_id)}
+    if any(name not in rows for name in names):
+        return None
+    answers = [rows[name].answer for name in names]
+    return PointScores(
+        "detection",
+        {
+            "probability": np.array(
+                [UNANSWERED_PROBABILITY if answer is None else float(answer) for answer in answers]
+            ),
+            "poisoned": np.array([labels[name] for name in names], dtype=np.bool_),
+            "cluster": np.arange(len(names), dtype=np.int32),
+        },
+    )
+
+
+def _outputs(service: "Service", info: "StageInfo", evaluation_id: str, stop: Stop | None) -> PointScores | None:
+    # It stands above this module: evaluations are of versions, and switching them tells of scores.
+    from palladion.jobs.scoring import score_again
+
+    with service.database.read() as tx:
+        submission = submissions.by_id(tx, evaluations.by_id(tx, evaluation_id).submission_id)
+    return score_again(service, info, submission, stop or Stop())

@@ -1,0 +1,87 @@
+"""What came of each data point of an evaluation, beside what the data point was made with.
+
+It is what a sealed split must not give away: it is reached through :class:`palladion.server.views.Views` alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from palladion.errors import InputError
+from palladion.jobs.context import StageInfo
+from palladion.models import RoundDirectory
+from palladion.models.round_directory import read_columns, read_table
+from palladion.scoring import UNANSWERED_PROBABILITY
+from palladion.storage import evaluations
+from palladion.storage.tables import Evaluation
+
+__all__ = ["PointTable", "point_table"]
+
+_NAME = "model_name"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointTable:
+    """The n data points of an evaluation, in the order of their names.
+
+    Attributes:
+        names: of the data points.
+        poisoned: the truth, shape (n,).
+        probability: as it was answered, shape (n,); where there is no answer, what it is scored as.
+        missing: which have no answer, shape (n,).
+        errors: why, one a data point; None where there is an answer.
+        seconds: wall-clock time of each, shape (n,); NaN where it is not known.
+        factors: the round's metadata, by column: one word a data point.
+    """
+
+    names: list[str]
+    poisoned: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    missing: NDArray[np.bool_]
+    errors: list[str | None]
+    seconds: NDArray[np.float64]
+    factors: Mapping[str, Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def point_table(tx: Session, info: StageInfo, evaluation: Evaluation) -> PointTable:
+    """The data points of an evaluation of a detection stage.
+
+    Args:
+        tx: a transaction.
+        info: the stage.
+        evaluation: that is done.
+
+    Raises:
+        InputError: the data of the stage cannot be read, or is another than it was.
+    """
+    split = RoundDirectory.open(info.data).split(evaluation.split)
+    found = {row.point: row for row in evaluations.outcomes(tx, evaluation.id)}
+    columns = [name for name in read_columns(split.metadata) if name != _NAME]
+    table = {name: row for name, (_, row) in read_table(split.metadata, columns=()).items()}
+    labels = split.labels()
+    names = [entry.name for entry in split.models()]
+    strange = next((name for name in names if name not in found), None)
+    if strange is not None:
+        raise InputError(f"the data of the stage is another than it was: nothing came of {strange}", path=info.data)
+    rows = [found[name] for name in names]
+    answers = [_probability(row.answer) for row in rows]
+    return PointTable(
+        names=names,
+        poisoned=np.array([labels[name] for name in names], dtype=np.bool_),
+        probability=np.array([UNANSWERED_PROBABILITY if answer is None else answer for answer in answers]),
+        missing=np.array([answer is None for answer in answers], dtype=np.bool_),
+        errors=[row.error for row in rows],
+        seconds=np.array([np.nan if row.seconds is None else row.seconds for row in rows], dtype=np.float64),
+        factors={column: [table[name].get(column, "") for name in names] for column in columns},
+    )
+
+
+def _probability(answer: Any) -> float | None:
+    return float(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else None
