@@ -16,10 +16,10 @@ TAKING_PART = """data:list data:read evaluation:read log:read outcome:read quota
 submission:download submission:list submission:read team:read upload:create upload:read upload:write"""
 PARTICIPANTS = "submission:create team:create team:invite team:join team:leave"
 ORGANISERS = """account:approve account:disable account:list account:read account:role audit:read challenge:install
-challenge:organise challenge:update delivery:list delivery:retry evaluation:rescore export:read import:write job:list
-job:retry metrics:read scorer:switch stage:check stage:close stage:conclude stage:open submission:nominate
-submission:reproduce submission:retry team:manage token:revoke-any webhook:create webhook:delete webhook:list webhook:test worker:list
-worker:release"""
+challenge:organise challenge:update delivery:list delivery:retry evaluation:rescore export:read import:write
+job:list job:retry metrics:read scorer:switch stage:check stage:close stage:conclude stage:open submission:nominate
+submission:reproduce submission:retry team:manage token:revoke-any webhook:create webhook:delete webhook:list
+webhook:test worker:list worker:release"""
 
 MAY: dict[Role, set[str]] = {
     Role.ANONYMOUS: set(EVERYBODY.split()),
