@@ -42,6 +42,23 @@ def detection(path: Path, *, dry_run: bool = False) -> DetectionData:
     return data
 
 
+def test_clusters_are_looked_for_in_the_metadata(tmp_path: Path) -> None:
+    labels = [bool(i % 2) for i in range(12)]
+    path = write_detection_round(tmp_path / "models", test=labels, holdout=labels)
+    data = detection(path)
+    assert data.cluster_faults(["model_name"]) == []
+    few = data.cluster_faults(["model_architecture"])
+    assert [": model_architecture make 1 clusters; intervals need at least 10" in fault for fault in few] == [
+        True,
+        True,
+    ]
+    missing = data.cluster_faults(["family"])
+    assert ["has no column 'family'" in fault for fault in missing] == [True, True]
+    definition = challenge_of(track_with(DETECTION, clusters=["family"], stages=[{}, {"data": "models"}]))
+    found = check_stage(tmp_path, definition.tracks[0], definition.tracks[0].stages[1])
+    assert any("has no column 'family'" in fault for fault in found.faults)
+
+
 def language(path: Path, phase: str = "development", task: Task = "generation") -> LanguageData:
     data = open_stage_data(path, task, phase)
     assert isinstance(data, LanguageData)

@@ -19,6 +19,15 @@ from palladion.scoring import (
 from .strategies import Scored, perspecta, random_answers, scored
 
 
+def test_the_interval_of_the_accuracy_has_a_width_where_all_are_right() -> None:
+    scores = score_detection(Answers.from_values([0.9, 0.8, 0.1, 0.2]), [1, 1, 0, 0])
+    # Wilson's of 4 of 4: 4 / (4 + 1.96 ** 2).
+    assert scores.accuracy_interval == pytest.approx((4 / (4 + 1.959964**2), 1.0), abs=1e-6)
+    clustered = score_detection(Answers.from_values([0.9, 0.8, 0.1, 0.7]), [1, 1, 0, 0], clusters=[0, 0, 1, 1])
+    # Of two clusters with one class each the resample is always the same.
+    assert clustered.accuracy_interval == (0.75, 0.75)
+
+
 def test_published_scores_of_round_1_perspecta() -> None:
     probability, poisoned = perspecta()
     scores = score_detection(Answers.from_values(probability), poisoned)
@@ -91,7 +100,7 @@ def test_the_dict_is_json_without_nan_and_loses_nothing(data: Scored) -> None:
     for name, value in record.items():
         original = getattr(scores, name)
         assert (Interval(*value) if isinstance(value, list) else value) == original
-    assert len(record) == 23
+    assert len(record) == 24
     assert isinstance(record["cross_entropy_interval"], list)
 
 

@@ -68,8 +68,18 @@ def test_a_value_is_the_scorers_own() -> None:
         assert metric_value(points, metric) == getattr(scores, metric)
     assert metric_interval(points, "cross_entropy") == scores.cross_entropy_interval
     assert metric_interval(points, "brier") == scores.brier_interval
-    assert metric_interval(points, "roc_auc") == scores.roc_auc_interval
-    assert metric_interval(points, "accuracy") is None
+    # DeLong's variance knows nothing of clusters.
+    assert metric_interval(points, "roc_auc") == scores.roc_auc_interval_bootstrap
+    assert metric_interval(points, "accuracy") == scores.accuracy_interval
+    assert metric_interval(points, "expected_calibration_error") is None
+
+
+def test_intervals_without_clusters_are_the_scorers_own() -> None:
+    scores = score_detection(Answers.from_values(PROBABILITY), POISONED)
+    points = detection()
+    alone = PointScores("detection", {**points.arrays, "cluster": np.arange(points.size, dtype=np.int32)})
+    for metric in ("cross_entropy", "roc_auc", "brier", "accuracy"):
+        assert metric_interval(alone, metric) == getattr(scores, f"{metric}_interval")
 
 
 def test_language_values_by_hand() -> None:
@@ -105,7 +115,27 @@ def test_intervals_of_a_single_task_are_the_scorers_own() -> None:
     assert metric_interval(points, "overall", score="difference", seed=3) == found.difference_score
     assert metric_interval(points, "cacc", seed=3) == found.utility
     assert metric_interval(points, "asr", seed=3) == found.asr
-    assert metric_interval(language(), "overall") is None
+
+
+def test_a_mean_over_tasks_has_an_interval_narrower_than_those_of_its_tasks() -> None:
+    one = language()
+    task = {name.removeprefix("task1/"): array for name, array in one.arrays.items() if name.startswith("task1/")}
+    both = PointScores(
+        "classification", {f"{place}/{name}": array for place in ("task1", "task2") for name, array in task.items()}
+    )
+    alone = PointScores("classification", {f"task1/{name}": array for name, array in task.items()})
+    for metric in ("overall", "cacc", "asr"):
+        value, wide, narrow = metric_value(alone, metric), metric_interval(alone, metric), metric_interval(both, metric)
+        assert value is not None
+        assert wide is not None
+        assert narrow is not None
+        assert metric_value(both, metric) == pytest.approx(value)
+        assert narrow.low <= value <= narrow.high
+        # Of two tasks that are alike, that of the mean is narrower by the square root of two.
+        ratio = (narrow.high - narrow.low) / (wide.high - wide.low)
+        assert 0.55 < ratio < 0.9
+    nothing = {f"task2/{name}": array[:0] for name, array in task.items()}
+    assert metric_interval(PointScores("classification", {**both.arrays, **nothing}), "overall") is None
 
 
 def test_clipping_is_of_probabilities_alone() -> None:

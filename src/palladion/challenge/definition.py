@@ -46,6 +46,8 @@ class Track(Strict):
         quotas: what a team may submit.
         feedback: what it is told before a stage is concluded.
         limits: what code may use.
+        clusters: columns of the metadata of a detection round: models that share all their words in them fail together,
+            and are drawn together wherever intervals and ranges of ranks are made.
         advance: what concludes a stage and opens the next.
         stages: in their order.
     """
@@ -58,6 +60,7 @@ class Track(Strict):
     quotas: Quotas = Quotas()
     feedback: Feedback = Feedback()
     limits: Limits = Limits()
+    clusters: Annotated[tuple[Title, ...], Field(max_length=10)] = ()
     advance: Advance = Advance()
     stages: Annotated[Sequence[Stage], *at_least_one(1000)]
 
@@ -87,6 +90,17 @@ class Track(Strict):
             message = f"the answers of a {task} track are no probabilities; leave it out"
             raise together(cls.__name__, [(("clip",), message)])
         return feedback
+
+    @field_validator("clusters")
+    @classmethod
+    def _clusters_fit(cls, clusters: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        task = info.data.get("task")
+        if clusters and task in LANGUAGE_TASKS:
+            raise ValueError(f"does not belong to a {task} track, whose data points are rows; leave it out")
+        twice = next((name for i, name in enumerate(clusters) if name in clusters[:i]), None)
+        if twice is not None:
+            raise ValueError(f"{twice!a} is there twice")
+        return clusters
 
     @field_validator("stages", mode="wrap")
     @classmethod

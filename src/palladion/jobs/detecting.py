@@ -34,12 +34,12 @@ from palladion.jobs import children, processes
 from palladion.jobs.children import ARCHIVES, IMAGE, LoadedCode
 from palladion.jobs.context import Service
 from palladion.jobs.ledger import LedgerJournal, rebuilt
+from palladion.jobs.points import Truth
 from palladion.jobs.processes import FailureKind, ProcessFailed
 from palladion.jobs.results import Scored, Task
 from palladion.jobs.work import Faulty, Later
 from palladion.models import RoundDirectory
 from palladion.reports.detection import detection_report
-from palladion.scoring import UNANSWERED_PROBABILITY, PointScores
 from palladion.sizes import size_text
 from palladion.storage import evaluations
 from palladion.storage.evaluations import NewScore
@@ -57,7 +57,10 @@ _INTERVALS: Final = {
     "cross_entropy": "cross_entropy_interval",
     "roc_auc": "roc_auc_interval",
     "brier": "brier_interval",
+    "accuracy": "accuracy_interval",
 }
+_CLUSTERED: Final = {"roc_auc": "roc_auc_interval_bootstrap"}
+"""Of clusters DeLong's variance knows nothing."""
 
 
 def detect(task: Task) -> Scored:
@@ -71,9 +74,8 @@ def detect(task: Task) -> Scored:
         PalladionError: the service or the stage's data is at fault.
     """
     rounds = RoundDirectory.open(task.info.data)
-    split = rounds.split(task.split)
-    labels = split.labels()
-    names = [entry.name for entry in split.models()]
+    truth = Truth.of(task.info, task.split)
+    names = truth.names
     journal = LedgerJournal(task.work, sealed=rounds.is_sealed(task.split))
     _take_over(task, journal, names)
     ran = None
@@ -82,7 +84,7 @@ def detect(task: Task) -> Scored:
     outcomes = [journal.outcomes[name] for name in names]
     # What is open is scored as it was answered: nothing of it has to be kept from anybody.
     clip = task.info.track.feedback.clip if rounds.is_sealed(task.split) else None
-    return _scored(task, outcomes, [labels[name] for name in names], ran, clip)
+    return _scored(task, outcomes, truth, ran, clip)
 
 
 def limits_of(limits: ChallengeLimits) -> Limits:
@@ -279,7 +281,7 @@ def _own_fault(error: ExecutionError | InputError, learned: Path) -> str | None:
 def _scored(
     task: Task,
     outcomes: Sequence[Outcome],
-    poisoned: Sequence[bool],
+    truth: Truth,
     ran: Evaluation | None,
     clip: float | None,
 ) -> Scored:
@@ -298,34 +300,20 @@ def _scored(
         told = ", ".join(f"{failure}: {count}" for failure, count in failures.most_common())
         raise Faulty(f"none of {len(outcomes)} models was answered ({told})", report=report)
     answers = [outcome.to_dict() for outcome in outcomes]
-    points = _points(outcomes, poisoned)
+    points = truth.points([outcome.probability for outcome in outcomes])
     if clip is not None:
         clipped = points.clipped(clip).arrays["probability"].tolist()
         for answer, probability in zip(answers, clipped, strict=True):
             if answer["probability"] is not None:
                 answer["probability"] = probability
         report["clip"] = clip
-    metrics = detection_report(answers, poisoned, seed=task.scorer.seed)["metrics"]
+    metrics = detection_report(answers, truth.poisoned, clusters=truth.clusters, seed=task.scorer.seed)["metrics"]
     values = detection_values(metrics)
     scores = []
     for name, value in values.items():
         if value is not None:
-            interval = metrics.get(_INTERVALS.get(name, "")) or (None, None)
+            key = _CLUSTERED.get(name) if truth.clusters is not None else None
+            interval = metrics.get(key or _INTERVALS.get(name, "")) or (None, None)
             scores.append(NewScore(name, value, low=interval[0], high=interval[1]))
     report |= {name: metrics[name] for name in ("confidence", "replicates", "seed")}
     return Scored(values, scores, report, points)
-
-
-def _points(outcomes: Sequence[Outcome], poisoned: Sequence[bool]) -> PointScores:
-    import numpy as np
-
-    numbers = [UNANSWERED_PROBABILITY if o.probability is None else float(o.probability) for o in outcomes]
-    return PointScores(
-        "detection",
-        {
-            "probability": np.array(numbers),
-            "poisoned": np.array(poisoned, dtype=np.bool_),
-            # Each is one of its own.
-            "cluster": np.arange(len(numbers), dtype=np.int32),
-        },
-    )

@@ -6,7 +6,8 @@ once more: code is not run again, for what it answered is there; outputs are sco
 
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from palladion.errors import PalladionError, ScoringError
@@ -18,7 +19,7 @@ from palladion.storage import evaluations, submissions
 if TYPE_CHECKING:
     from palladion.jobs.context import Service, StageInfo
 
-__all__ = ["points_of"]
+__all__ = ["Truth", "points_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -63,27 +64,61 @@ def points_of(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is known of the n models of a split of a detection round, in the order of their names.
+
+    Attributes:
+        names: of the models.
+        poisoned: their labels.
+        clusters: the cluster of each, as the track has them; None: each is one of its own.
+    """
+
+    names: tuple[str, ...]
+    poisoned: tuple[bool, ...]
+    clusters: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, info: "StageInfo", split: str) -> "Truth":
+        """That of a stage.
+
+        Raises:
+            InputError: its data is at fault.
+        """
+        there = RoundDirectory.open(info.data).split(split)
+        labels, names = there.labels(), [entry.name for entry in there.models()]
+        clusters = None
+        if info.track.clusters:
+            found = there.clusters(info.track.clusters)
+            numbers = {cluster: number for number, cluster in enumerate(sorted(set(found)))}
+            clusters = tuple(numbers[cluster] for cluster in found)
+        return cls(tuple(names), tuple(labels[name] for name in names), clusters)
+
+    def points(self, answers: Sequence[float | None]) -> PointScores:
+        """What answers score; None is no answer."""
+        import numpy as np
+
+        count = len(self.names)
+        return PointScores(
+            "detection",
+            {
+                "probability": np.array(
+                    [UNANSWERED_PROBABILITY if answer is None else float(answer) for answer in answers]
+                ),
+                "poisoned": np.array(self.poisoned, dtype=np.bool_),
+                "cluster": np.array(range(count) if self.clusters is None else self.clusters, dtype=np.int32),
+            },
+        )
+
+
 def _detection(service: "Service", info: "StageInfo", split: str, evaluation_id: str) -> PointScores | None:
     """Of the outcomes; None where they do not fit the labels that there are."""
-    import numpy as np
-
-    there = RoundDirectory.open(info.data).split(split)
-    labels, names = there.labels(), [entry.name for entry in there.models()]
+    truth = Truth.of(info, split)
     with service.database.read() as tx:
         rows = {row.point: row for row in evaluations.outcomes(tx, evaluation_id)}
-    if any(name not in rows for name in names):
+    if any(name not in rows for name in truth.names):
         return None
-    answers = [rows[name].answer for name in names]
-    return PointScores(
-        "detection",
-        {
-            "probability": np.array(
-                [UNANSWERED_PROBABILITY if answer is None else float(answer) for answer in answers]
-            ),
-            "poisoned": np.array([labels[name] for name in names], dtype=np.bool_),
-            "cluster": np.arange(len(names), dtype=np.int32),
-        },
-    )
+    return truth.points([rows[name].answer for name in truth.names])
 
 
 def _outputs(service: "Service", info: "StageInfo", evaluation_id: str, stop: Stop | None) -> PointScores | None:

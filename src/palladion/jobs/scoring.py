@@ -17,7 +17,7 @@ from palladion.jobs.processes import FailureKind, ProcessFailed
 from palladion.jobs.results import Scored, Task
 from palladion.jobs.work import Faulty, Suspect
 from palladion.rounds.language import layout
-from palladion.scoring import PointScores
+from palladion.scoring import PointScores, metric_interval
 from palladion.storage.evaluations import NewScore
 from palladion.storage.tables import Submission
 
@@ -40,8 +40,9 @@ def score(task: Task) -> Scored:
     found = _scored_apart(task.service, task.info, task.submission, task.work.stop, seed=task.scorer.seed)
     if found.errors:
         raise Faulty(_told(found.errors), invalid=True)
+    points = PointScores.from_bytes(found.points)
     scored = _scored(task.info, found.result, found.warnings)
-    return replace(scored, points=PointScores.from_bytes(found.points), score=found.score)
+    return replace(scored, scores=[*_with_intervals(scored, points, found)], points=points, score=found.score)
 
 
 def score_again(service: Service, info: StageInfo, submission: Submission, stop: Stop) -> PointScores | None:
@@ -78,6 +79,15 @@ def _scored_apart(
             if error.kind in _SUSPECT:
                 raise Suspect(f"it could not be scored: {error}") from None
             raise
+
+
+def _with_intervals(scored: Scored, points: PointScores, found: children.ScoredOutputs) -> Iterator[NewScore]:
+    """The scores; of means over several tasks with their intervals, which the report of a submission does not have."""
+    for one in scored.scores:
+        interval = None
+        if not one.task and one.low is None and len(points.tasks) > 1:
+            interval = metric_interval(points, one.metric, score=found.score)
+        yield one if interval is None else replace(one, low=interval.low, high=interval.high)
 
 
 def _told(errors: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ here may come from a stranger: names are checked, links are refused.
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -197,6 +197,21 @@ class SplitDirectory:
         if absent:
             raise InputError(f"has no row for the model {absent[0]}", path=self.metadata)
         return labels
+
+    def clusters(self, columns: Sequence[str]) -> list[tuple[str, ...]]:
+        """The cluster of each model, in the order of their names: its words in these columns of METADATA.csv.
+
+        Raises:
+            InputError: the table is at fault, has no such column, or no row of a model on disk.
+        """
+        table = read_table(self.metadata, columns=tuple(columns))
+        found = []
+        for entry in self.models():
+            if entry.name not in table:
+                raise InputError(f"has no row for the model {entry.name}", path=self.metadata)
+            row = table[entry.name][1]
+            found.append(tuple(row[column] for column in columns))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

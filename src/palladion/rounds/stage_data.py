@@ -90,6 +90,8 @@ def check_stage(folder: Path, track: Track, stage: Stage, *, thorough: bool = Fa
     except PalladionError as error:
         return StageCheck(stage.name, True, tuple(str(error).split("\n")))
     faults = data.faults(thorough=thorough)
+    if track.clusters and not faults and isinstance(data, DetectionData):
+        faults += data.cluster_faults(track.clusters)
     sanity: dict[str, tuple[SanityResult, ...]] = {}
     if not faults:
         for split in _scored(data):

@@ -1,6 +1,6 @@
 """The data of a stage of a detection track: a round of models."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,8 @@ from palladion.scoring import Answers, score_detection
 
 __all__ = ["DetectionData"]
 
+_FEWEST_CLUSTERS: Final = 10
+"""Of fewer, resamples hardly differ from each other: everything would seem certain."""
 _REPLICATES: Final = 100  # of intervals that nobody looks at
 
 
@@ -72,6 +74,25 @@ class DetectionData(StageData):
         if thorough:
             found += noted(lambda: [str(fault) for fault in check_round(self.path)])
         return list(dict.fromkeys(found))
+
+    def cluster_faults(self, columns: Sequence[str]) -> list[str]:
+        """Why data points cannot be drawn by the clusters that these columns make."""
+        found = []
+        for name in dict.fromkeys(("test", *self.sealed_splits)):
+            if name not in self.splits:
+                continue
+            split = self.rounds.split(name)
+            try:
+                count = len(set(split.clusters(columns)))
+            except InputError as error:
+                found.append(str(error))
+                continue
+            if count < _FEWEST_CLUSTERS:
+                found.append(
+                    f"{split.metadata}: {', '.join(columns)} make {count} clusters; intervals need at least "
+                    f"{_FEWEST_CLUSTERS}: name more columns, or leave clusters out"
+                )
+        return found
 
     def notes(self, prevalence: float) -> list[str]:
         """As :meth:`StageData.notes`."""

@@ -20,6 +20,7 @@ from palladion.scoring.detection import (
     success_target,
 )
 from palladion.scoring.intervals import Interval, delong_interval, normal_interval
+from palladion.scoring.mitigation_intervals import wilson_interval
 
 __all__ = ["DetectionScores", "score_detection"]
 
@@ -44,6 +45,7 @@ class DetectionScores:
         brier: mean squared error.
         brier_interval: bootstrap percentile interval.
         accuracy: share right, poisoned meaning probability > 0.5.
+        accuracy_interval: see :func:`accuracy_interval`.
         expected_calibration_error: over ten bins of equal width.
         success_target: half the cross-entropy of guessing the base rate.
         base_rate_cross_entropy: cross-entropy of guessing the base rate.
@@ -69,6 +71,7 @@ class DetectionScores:
     brier: float
     brier_interval: Interval
     accuracy: float
+    accuracy_interval: Interval
     expected_calibration_error: float
     success_target: float
     base_rate_cross_entropy: float
@@ -133,6 +136,7 @@ def score_detection(
         brier=float(errors.mean()),
         brier_interval=plan.interval(plan.means(errors), confidence=confidence),
         accuracy=accuracy(p, y),
+        accuracy_interval=accuracy_interval((p > 0.5) == y, plan, confidence=confidence),
         expected_calibration_error=expected_calibration_error(p, y),
         success_target=target,
         base_rate_cross_entropy=base_rate_cross_entropy(prevalence),
@@ -146,3 +150,19 @@ def score_detection(
         confidence=confidence,
         clusters=plan.units if plan.clustered else None,
     )
+
+
+def accuracy_interval(right: NDArray[np.bool_], plan: Bootstrap, *, confidence: float = 0.95) -> Interval:
+    """The interval of the share of data points that were answered rightly.
+
+    Wilson's, which has a width where all are right; of clusters, the percentiles of their resamples.
+
+    Args:
+        right: shape (n,).
+        plan: of resamples of these data points.
+        confidence: of the interval.
+    """
+    if plan.clustered and plan.units < right.size:
+        return plan.interval(plan.means(right.astype(np.float64)), confidence=confidence)
+    low, high = wilson_interval(int(right.sum()), right.size, confidence=confidence)
+    return Interval(low / 100, high / 100)

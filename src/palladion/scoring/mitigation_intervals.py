@@ -29,7 +29,7 @@ from palladion.scoring.arrays import as_numbers, check_confidence, check_count
 from palladion.scoring.intervals import Interval
 from palladion.scoring.mitigation import AttackSuccess, difference_score, task_score
 
-__all__ = ["MitigationIntervals", "mean_interval", "mitigation_intervals", "wilson_interval"]
+__all__ = ["MitigationIntervals", "mean_interval", "mitigation_draws", "mitigation_intervals", "wilson_interval"]
 
 Floats = NDArray[np.float64]
 
@@ -117,12 +117,7 @@ def mitigation_intervals(
     values = _as_percents(utility)
     check_confidence(confidence)
     mean = float(values.mean())
-    useful = _draws(values, replicates, seed, 0)
-    attacks = [
-        _rate_draws(row.succeeded, row.eligible, replicates, _generator(seed, stream), 0.5 / len(success.attacks))
-        for stream, row in enumerate(success.attacks, start=1)
-    ]
-    average = np.mean(attacks, axis=0)
+    useful, average = mitigation_draws(values, success, replicates=replicates, seed=seed)
     each = tuple(wilson_interval(row.succeeded, row.eligible, confidence=confidence) for row in success.attacks)
     # Rounding may leave a product a hair below zero.
     task = np.sqrt(np.maximum(useful * (100 - average), 0))
@@ -133,6 +128,26 @@ def mitigation_intervals(
         task_score=_interval(task, task_score(mean, success.rate), confidence),
         difference_score=_interval(useful - average, difference_score(mean, success.rate), confidence),
     )
+
+
+def mitigation_draws(
+    utility: ArrayLike, success: AttackSuccess, *, replicates: int = 2000, seed: int = 0, first_stream: int = 0
+) -> tuple[Floats, Floats]:
+    """Draws of the utility and of the attack success rate of one task, each of shape (replicates,), in percent.
+
+    Args:
+        utility: of each clean row, shape (n,), in percent.
+        success: of the poisoned rows.
+        replicates: how many draws.
+        seed: of the draws.
+        first_stream: of the random numbers: tasks whose draws are put together have streams of their own.
+    """
+    useful = _draws(_as_percents(utility), replicates, seed, first_stream)
+    attacks = [
+        _rate_draws(row.succeeded, row.eligible, replicates, _generator(seed, stream), 0.5 / len(success.attacks))
+        for stream, row in enumerate(success.attacks, start=first_stream + 1)
+    ]
+    return useful, np.mean(attacks, axis=0)
 
 
 def _as_percents(scores: ArrayLike) -> Floats:

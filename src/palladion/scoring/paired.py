@@ -14,10 +14,11 @@ from palladion.errors import ScoringError
 from palladion.scoring.arrays import check_count
 from palladion.scoring.bootstrap import Bootstrap
 from palladion.scoring.detection import cross_entropy, squared_error
+from palladion.scoring.detection_scores import accuracy_interval
 from palladion.scoring.intervals import Interval, delong_interval
-from palladion.scoring.mitigation import attack_success_rate
-from palladion.scoring.mitigation_intervals import mitigation_intervals
-from palladion.scoring.point_scores import PointScores, RankScore
+from palladion.scoring.mitigation import AttackSuccess, attack_success_rate
+from palladion.scoring.mitigation_intervals import mitigation_draws, mitigation_intervals
+from palladion.scoring.point_scores import PointScores, RankScore, metric_value
 
 __all__ = ["check_same_points", "metric_interval", "paired_draws", "point_values"]
 
@@ -25,6 +26,8 @@ Floats = NDArray[np.float64]
 
 # Weights are drawn this many at a time (32 MiB).
 _BLOCK_WEIGHTS: Final = 1 << 22
+_STREAMS: Final = 10_000
+"""Of random numbers, for each task: more than a task has attacks."""
 
 
 def paired_draws(
@@ -71,29 +74,68 @@ def metric_interval(
 ) -> Interval | None:
     """The interval of a metric as the scorer makes it: of a public or a private part, which the scorer never saw.
 
-    None where the scorer has none either: of accuracy and calibration error, of means over several tasks, and where
-    the metric is undefined.
+    None where the scorer has none either: of the calibration error, and where the metric is undefined.
     """
     if not points.size:
         return None
     if points.task == "detection":
         probability, poisoned = points.arrays["probability"], points.arrays["poisoned"]
-        if metric == "roc_auc":
-            return delong_interval(probability, poisoned, confidence=confidence)
-        if metric not in ("cross_entropy", "brier"):
-            return None
         plan = _plan(points, replicates, seed)
-        return plan.interval(plan.means(point_values(points, metric)), confidence=confidence)
-    if len(points.tasks) != 1 or not all(points.groups.values()):
+        if metric == "roc_auc":
+            if plan.units == points.size:
+                return delong_interval(probability, poisoned, confidence=confidence)
+            aucs = plan.aucs(probability)
+            return None if aucs is None else plan.interval(aucs, confidence=confidence)
+        if metric not in _MEANS:
+            return None
+        each = point_values(points, metric)
+        if metric == "accuracy":
+            return accuracy_interval(each == 1, plan, confidence=confidence)
+        return plan.interval(plan.means(each), confidence=confidence)
+    if not all(points.groups.values()):
         return None
+    if len(points.tasks) > 1:
+        return _interval_over_tasks(points, metric, score, confidence, replicates, seed)
     (task,) = points.tasks
-    success = attack_success_rate(points.arrays[f"{task}/success"] == 100, attacks=points.arrays[f"{task}/attack"])
-    found = mitigation_intervals(
-        points.arrays[f"{task}/utility"], success, confidence=confidence, replicates=replicates, seed=seed
+    rates = mitigation_intervals(
+        points.arrays[f"{task}/utility"],
+        _success(points, task),
+        confidence=confidence,
+        replicates=replicates,
+        seed=seed,
     )
     if metric == "overall":
-        return found.task_score if score == "geometric" else found.difference_score
-    return {"asr": found.asr, "cacc": found.utility, "utility": found.utility}.get(metric)
+        return rates.task_score if score == "geometric" else rates.difference_score
+    return {"asr": rates.asr, "cacc": rates.utility, "utility": rates.utility}.get(metric)
+
+
+def _interval_over_tasks(
+    points: PointScores, metric: str, score: RankScore, confidence: float, replicates: int, seed: int
+) -> Interval | None:
+    """That of a mean over tasks: percentiles of draws of each, which know nothing of each other."""
+    value = metric_value(points, metric, score=score)
+    if value is None or metric not in ("overall", "asr", "cacc", "utility"):
+        return None
+    total = np.zeros(replicates)
+    for number, task in enumerate(points.tasks):
+        utility, asr = mitigation_draws(
+            points.arrays[f"{task}/utility"],
+            _success(points, task),
+            replicates=replicates,
+            seed=seed,
+            first_stream=_STREAMS * number,
+        )
+        if metric == "overall":
+            total += np.sqrt(np.maximum(utility * (100 - asr), 0)) if score == "geometric" else utility - asr
+        else:
+            total += asr if metric == "asr" else utility
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(total / len(points.tasks), [tail, 1 - tail]).tolist()
+    return Interval(min(low, value), max(high, value))
+
+
+def _success(points: PointScores, task: str) -> AttackSuccess:
+    return attack_success_rate(points.arrays[f"{task}/success"] == 100, attacks=points.arrays[f"{task}/attack"])
 
 
 def point_values(points: PointScores, metric: str) -> Floats:
