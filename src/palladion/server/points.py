@@ -15,11 +15,12 @@ from palladion.errors import InputError
 from palladion.jobs.context import StageInfo
 from palladion.models import RoundDirectory
 from palladion.models.round_directory import read_columns, read_table
+from palladion.reports.figures.attacks import RowGroup
 from palladion.scoring import UNANSWERED_PROBABILITY
 from palladion.storage import evaluations
 from palladion.storage.tables import Evaluation
 
-__all__ = ["PointTable", "point_table"]
+__all__ = ["PointTable", "point_table", "row_groups"]
 
 _NAME = "model_name"
 
@@ -71,7 +72,7 @@ def point_table(tx: Session, info: StageInfo, evaluation: Evaluation) -> PointTa
     if strange is not None:
         raise InputError(f"the data of the stage is another than it was: nothing came of {strange}", path=info.data)
     rows = [found[name] for name in names]
-    answers = [_probability(row.answer) for row in rows]
+    answers = [_number(row.answer) for row in rows]
     return PointTable(
         names=names,
         poisoned=np.array([labels[name] for name in names], dtype=np.bool_),
@@ -83,5 +84,34 @@ def point_table(tx: Session, info: StageInfo, evaluation: Evaluation) -> PointTa
     )
 
 
-def _probability(answer: Any) -> float | None:
+def _number(answer: Any) -> float | None:
     return float(answer) if isinstance(answer, int | float) and not isinstance(answer, bool) else None
+
+
+def row_groups(report: Mapping[str, Any]) -> list[RowGroup]:
+    """What came of the rows of a language track, by task and attack, as the report of an evaluation has it.
+
+    A report that came from elsewhere may hold anything: what is no such thing is left out.
+    """
+    found: list[RowGroup] = []
+    tasks = report.get("tasks")
+    for task, told in tasks.items() if isinstance(tasks, Mapping) else ():
+        if not isinstance(told, Mapping):
+            continue
+        intervals = told.get("intervals")
+        utility = told.get("utility", told.get("cacc"))
+        clean = intervals.get("utility") if isinstance(intervals, Mapping) else None
+        found += _group(task, None, told.get("n_clean"), utility, clean)
+        for one in told.get("attacks") or ():
+            if isinstance(one, Mapping):
+                found += _group(task, one.get("attack"), one.get("eligible"), one.get("asr"), one.get("interval"))
+    return found
+
+
+def _group(task: object, attack: object, count: object, value: object, interval: object) -> list[RowGroup]:
+    ends = interval if isinstance(interval, Sequence) and len(interval) == 2 else ()
+    numbers = [_number(number) for number in (value, *ends)]
+    if not isinstance(count, int) or len(numbers) != 3 or any(number is None for number in numbers):
+        return []
+    at, low, high = (float(number) for number in numbers if number is not None)
+    return [RowGroup(str(task), None if attack is None else str(attack), count, at, low, high)]

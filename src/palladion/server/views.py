@@ -24,9 +24,10 @@ from palladion.challenge.visibility import visibility
 from palladion.errors import PalladionError
 from palladion.jobs import conclusion
 from palladion.jobs.context import TEST, StageInfo
+from palladion.reports.figures.attacks import RowGroup
 from palladion.server import models, queries
 from palladion.server.boards import Board, Boards, audience_of, goal_reached, leak_of, make_board, splits_of
-from palladion.server.points import PointTable, point_table
+from palladion.server.points import PointTable, point_table, row_groups
 from palladion.server.scores import Told, failures, goals_shown, known_scores, published, seconds
 from palladion.server.scores import told as tell_scores
 from palladion.sizes import size_text
@@ -327,6 +328,24 @@ class Views:
             NotFound: there is no such evaluation, or the viewer may not know of it.
             InputError: the data of the stage cannot be read.
         """
+        info, evaluation, reason = self._looked_into(tx, evaluation_id)
+        if reason is not None:
+            return reason
+        if not info.detection:
+            return "the data points of a language track are the rows of its files; they are shown by task and attack"
+        return point_table(tx, info, evaluation)
+
+    def row_groups(self, tx: Session, evaluation_id: str) -> list[RowGroup] | str:
+        """What came of the rows of a language track, by task and attack; or why the viewer may not see it.
+
+        Raises:
+            NotFound: there is no such evaluation, or the viewer may not know of it.
+        """
+        _, evaluation, reason = self._looked_into(tx, evaluation_id)
+        return row_groups(evaluation.report) if reason is None else reason
+
+    def _looked_into(self, tx: Session, evaluation_id: str) -> tuple[StageInfo, rows.Evaluation, str | None]:
+        """(its stage, an evaluation, why the viewer may not look into it)."""
         evaluation = evaluations.by_id(tx, evaluation_id)
         row = submissions.by_id(tx, evaluation.submission_id)
         info = self.service.stage(tx, row.stage_id)
@@ -334,13 +353,9 @@ class Views:
         if not (own or self.viewer.role is Role.ORGANISER) or not self._evaluation_shown(row, info, evaluation):
             raise NotFound(f"there is no evaluation {evaluation_id[:40]!a}")
         reason = self._points_shown(row, info, evaluation)
-        if reason is not None:
-            return reason
-        if evaluation.state != "done":
-            return f"the evaluation on the {evaluation.split} split is {evaluation.state}"
-        if not info.detection:
-            return "the data points of a language track are the rows of its files; they are not kept one by one"
-        return point_table(tx, info, evaluation)
+        if reason is None and evaluation.state != "done":
+            reason = f"the evaluation on the {evaluation.split} split is {evaluation.state}"
+        return info, evaluation, reason
 
     def data_points(self, tx: Session, row: rows.Submission, split: str) -> models.DataPoints | str:
         """The same for a submission, by the version of the scorer that the leaderboard shows, as it is answered.

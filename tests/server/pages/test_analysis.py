@@ -299,10 +299,35 @@ def test_a_submission_is_of_its_own_stage(made: Made) -> None:
     assert client.get(f"{ANALYSIS}/round-0/analysis?submission={'a' * 20}").status_code == 404
 
 
-def test_a_language_track_has_no_single_data_points(made: Made) -> None:
+def test_a_language_track_is_shown_by_task_and_attack_to_organisers(made: Made) -> None:
+    attacks = [
+        {"attack": "<i>word", "eligible": 40, "succeeded": 10, "asr": 25.0, "interval": [14.0, 40.0]},
+        {"attack": "style", "eligible": 20, "succeeded": 0, "asr": 0.0, "interval": [0.0, 16.0]},
+        {"attack": "no interval", "eligible": 20, "asr": 3.25},
+    ]
+    task = {"cacc": 91.25, "n_clean": 80, "attacks": attacks, "intervals": {"utility": [83.0, 95.5]}}
+    report = {"tasks": {"task1": task, "task2": None, "task3": "nothing"}}
+    submission = made.site.scored("development", {"overall": 60.0}, mark="attacks", report=report)
+    address = f"/challenges/demo/labels/development/analysis?submission={submission.id}"
+    page = Browser(made.site, "olga").get(address)
+    assert page.status_code == 200, page.text
+    assert "&lt;i&gt;word" in page.text
+    assert "<i>word" not in page.text
+    table = Browser(made.site, "olga").get(address.replace("analysis?", "analysis/attacks.csv?")).text.splitlines()
+    assert table[1:] == [
+        "task1,clean,utility of clean rows,80,91.25,83.0,95.5",
+        "task1,<i>word,success of the attack,40,25.0,14.0,40.0",
+        "task1,style,success of the attack,20,0.0,0.0,16.0",
+    ]
+    hidden = Browser(made.site, "person-0").get(address)
+    assert "Single data points are not shown" in hidden.text
+    assert "style" not in hidden.text.partition("<main")[2]
+
+
+def test_where_nothing_is_known_of_the_rows_that_is_said(made: Made) -> None:
     page = Browser(made.site, "olga").get(f"/challenges/demo/labels/development/analysis?submission={made.labels.id}")
     assert page.status_code == 200
-    assert "not kept one by one" in unescape(page.text)
+    assert "No task was answered" in unescape(page.text)
 
 
 def test_data_that_cannot_be_read_is_told_without_its_place(made: Made) -> None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from palladion.errors import InputError
 from palladion.jobs.context import StageInfo
+from palladion.reports.figures.attacks import RowGroup, attacks_figure
 from palladion.reports.figures.holdout import BothScores, holdout_figure
 from palladion.reports.figures.points import Points
 from palladion.reports.figures.sweep import sweep_csv, sweep_image
@@ -187,13 +188,16 @@ def figure_table(visit: Visiting, asked: Asked, figure: str) -> Response:
         made = _holdout(info, board)
         if made is None:
             raise ApiError("not_found", t("analysis.no_holdout"))
-    elif figure in FIGURES:
+    elif figure in (*FIGURES, "attacks"):
         analysis = analysis_of_submission(
             visit, asked.found(visit), filters=asked.filters, split=asked.split, figures=(figure,)
         )
         if analysis.hidden is not None:
             raise ApiError("forbidden", analysis.hidden)
-        made = analysis.figures[0]
+        of_it = [one for one in analysis.figures if one.name == figure]
+        if not of_it:
+            raise ApiError("not_found", t("analysis.no_figure"))
+        made = of_it[0]
     else:
         raise ApiError("not_found", t("analysis.no_figure"))
     heads = [column.name for column in made.columns]
@@ -235,6 +239,11 @@ def analysis_of_submission(
     }
 
     def make() -> dict[str, Any]:
+        if found.kind == "outputs":
+            groups = _groups(visit, found, evaluation)
+            if isinstance(groups, str):
+                raise _UnseenError(groups)
+            return {"figures": [FigureData.of(attacks_figure(groups))]}
         points = _points(visit, found, evaluation)
         if isinstance(points, str):
             raise _UnseenError(points)
@@ -289,6 +298,13 @@ def _points(visit: Visit, found: models.Submission, evaluation: models.Evaluatio
         seconds=table.seconds,
         columns=table.factors,
     )
+
+
+def _groups(visit: Visit, found: models.Submission, evaluation: models.Evaluation) -> list[RowGroup] | str:
+    """The rows of a language track by task and attack; or why whoever asks may not see them, in a sentence."""
+    with visit.here.service.database.read() as tx:
+        row = queries.challenge_named(tx, found.challenge)
+        return visit.here.views(tx, visit.caller, row).row_groups(tx, evaluation.id)
 
 
 def _sweep(visit: Visit, asked: Question) -> tuple[PrevalenceSweep, models.Submission]:

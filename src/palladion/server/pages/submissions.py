@@ -30,7 +30,7 @@ class SubmissionPage(BaseModel):
 
     Attributes:
         submission: what has become of it.
-        analysis: of the evaluation that counts; None where it has not ended, or has no data points of detection.
+        analysis: of the evaluation that counts; None where it has not ended.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,7 +48,7 @@ def submission_page(submission_id: str, visit: Visiting) -> Document:
         track = visit.here.stage(tx, challenge, found.track, found.stage).track
     analysis = None
     ended = any(one.current and one.state == "done" for one in found.evaluations)
-    if ended and found.state == "scored" and track.task == "detection":
+    if ended and found.state == "scored":
         analysis = analysis_of_submission(visit, found, figures=_FIGURES)
     board = f"/challenges/{found.challenge}/{found.track}/{found.stage}"
     return Document(
