@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from palladion.storage.tables import Submission
 from tests.browser.site import make_examples
 from tests.server.site import PASSWORD, Site
 
 CHROMIUM = shutil.which("chromium")
+PATIENCE = 180_000
+"""Milliseconds."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -73,17 +77,17 @@ Visit = Callable[..., BrowserContext]
 def visit(browser: Browser, served: Served) -> Iterator[Visit]:
     """Somebody's browser: ``visit("olga")`` is logged in, ``visit(None)`` is nobody in particular."""
     opened: list[BrowserContext] = []
-    kept: dict[str, str] = {}
 
     def enter(who: str | None, **options: object) -> BrowserContext:
         context = browser.new_context(base_url=served.url, **options)  # type: ignore[arg-type]
+        # The machine may be busy with other tests.
+        context.set_default_timeout(PATIENCE)
         opened.append(context)
         if who is not None:
             log_in(context.new_page(), who)
         return context
 
     yield enter
-    kept.clear()
     for context in opened:
         context.close()
 

@@ -155,5 +155,5 @@ def test_a_submission_that_is_awaited_says_so_without_being_asked_again(visit: V
     page.goto(f"/submissions/{served.found['pending'].id}")
     before = page.locator("main").inner_text()
     do_all(served.site.world)
-    page.wait_for_function("text => document.querySelector('main').innerText !== text", arg=before, timeout=20_000)
+    page.wait_for_function("text => document.querySelector('main').innerText !== text", arg=before)
     expect(page.locator("main")).to_contain_text(re.compile("scored", re.IGNORECASE))
