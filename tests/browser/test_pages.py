@@ -67,8 +67,8 @@ class Watched:
         self.faults.append(f"{self.page.url}: a script failed: {error}")
 
     def _failed(self, request: Request) -> None:
-        # A stream of events is broken off when the page is left.
-        if "/events" not in request.url:
+        # What was on its way when the page was left: a stream of events, the sign of the page.
+        if request.failure != "net::ERR_ABORTED":
             self.faults.append(f"{self.page.url}: {request.url} did not come")
 
     def look(self, address: str, picture: str = "") -> None:
