@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from palladion.jobs.context import JobSettings, Service
 from palladion.server.app import create_app
-from palladion.server.settings import Limits, Rate, Settings
+from palladion.server.settings import Limits, Pages, Rate, Settings
 from palladion.storage import accounts, tokens
 from palladion.storage.artifacts import ArtifactStore
 from palladion.storage.database import Database
@@ -214,6 +214,8 @@ def make_site(folder: Path, database: Database, *, definition: str | None = None
     world = make_world(database, folder, data=data)
     settings = Settings(
         data=folder / "service",
+        # Nobody waits for a page to be made anew.
+        pages=Pages(fresh_seconds=0),
         limits=Limits(account=WIDE, address=WIDE, sign_ups=WIDE, checks=WIDE, free_disk=1),
     )
     store = ArtifactStore(folder / "service" / "artifacts")

@@ -21,6 +21,7 @@ from palladion.server.pages import PAGES
 from palladion.server.pages.browsers import Browsers
 from palladion.server.pages.events import Seats
 from palladion.server.pages.frame import error_page
+from palladion.server.pages.moments import Moments
 from palladion.server.published import Published
 from palladion.server.rates import Buckets
 from palladion.server.routing import API
@@ -92,6 +93,7 @@ def create_app(
     )
     app.state.browsers = Browsers(secret, settings)
     app.state.seats = Seats()
+    app.state.moments = Moments(settings.pages.fresh_seconds)
     app.state.error_pages = PagesOfErrors(
         frozenset(route.path for routes in PAGES for route in routes.routes), error_page
     )

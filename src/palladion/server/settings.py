@@ -211,10 +211,12 @@ class Pages(_Part):
     Attributes:
         title: what they call this service.
         session_days: whoever has logged in on a page has to do it again after so long.
+        fresh_seconds: how old the pages may be that whoever has not logged in sees; 0: made anew for everybody.
     """
 
     title: str = Field(default="Palladion", min_length=1, max_length=60)
     session_days: Annotated[int, Field(ge=1, le=365)] = 14
+    fresh_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.25
 
 
 class Webhooks(_Part):

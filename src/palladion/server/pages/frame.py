@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from palladion.challenge.instants import in_words
@@ -24,6 +25,7 @@ from palladion.server.access import Caller, address_of
 from palladion.server.errors import CODES, ApiError, told_of, translated
 from palladion.server.pages import figures
 from palladion.server.pages.browsers import Browsers, Notice
+from palladion.server.pages.moments import Moments, same_for_all
 from palladion.server.pages.static import address
 from palladion.server.pages.words import texts
 from palladion.server.routing import Routes
@@ -295,15 +297,27 @@ def document(routes: Routes, path: str, action: str) -> Callable[[F], F]:
     return add
 
 
-def _rendered(function: Callable[..., Any], rendering: str) -> Callable[..., Response]:
-    @functools.wraps(function)
-    def answer(*args: Any, **kwargs: Any) -> Response:
-        made = function(*args, **kwargs)
+def _rendered(function: Callable[..., Any], rendering: str) -> Callable[..., Any]:
+    def render(**kwargs: Any) -> Response:
+        made = function(**kwargs)
         if isinstance(made, Document):
             found: Response = getattr(made, rendering)()
             return found
         assert isinstance(made, Response)
         return made
+
+    @functools.wraps(function)
+    async def answer(**kwargs: Any) -> Response:
+        visit: Visit = kwargs["visit"]
+        key = same_for_all(visit.request) if visit.caller.account is None else None
+
+        async def make() -> Response:
+            return await run_in_threadpool(render, **kwargs)
+
+        if key is None:
+            return await make()
+        moments: Moments = visit.request.app.state.moments
+        return await moments.answer(key, make)
 
     return answer
 
