@@ -157,3 +157,12 @@ def test_a_submission_that_is_awaited_says_so_without_being_asked_again(visit: V
     do_all(served.site.world)
     page.wait_for_function("text => document.querySelector('main').innerText !== text", arg=before)
     expect(page.locator("main")).to_contain_text(re.compile("scored", re.IGNORECASE))
+
+
+@pytest.mark.parametrize("name", ["labels", "texts"])
+def test_rows_of_a_language_track_are_shown_by_task_and_attack(visit: Visit, served: Served, name: str) -> None:
+    page = visit("olga").new_page()
+    page.goto(f"/submissions/{served.found[name].id}")
+    table = page.locator("#attacks table")
+    expect(table).to_contain_text("utility of clean rows")
+    expect(table).to_contain_text("success of the attack")

@@ -99,9 +99,9 @@ def row_groups(report: Mapping[str, Any]) -> list[RowGroup]:
         if not isinstance(told, Mapping):
             continue
         intervals = told.get("intervals")
-        utility = told.get("utility", told.get("cacc"))
-        clean = intervals.get("utility") if isinstance(intervals, Mapping) else None
-        found += _group(task, None, told.get("n_clean"), utility, clean)
+        measure = "utility" if "utility" in told else "cacc"
+        clean = intervals.get(measure) if isinstance(intervals, Mapping) else None
+        found += _group(task, None, told.get("n_clean"), told.get(measure), clean)
         for one in told.get("attacks") or ():
             if isinstance(one, Mapping):
                 found += _group(task, one.get("attack"), one.get("eligible"), one.get("asr"), one.get("interval"))

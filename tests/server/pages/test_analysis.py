@@ -305,7 +305,7 @@ def test_a_language_track_is_shown_by_task_and_attack_to_organisers(made: Made) 
         {"attack": "style", "eligible": 20, "succeeded": 0, "asr": 0.0, "interval": [0.0, 16.0]},
         {"attack": "no interval", "eligible": 20, "asr": 3.25},
     ]
-    task = {"cacc": 91.25, "n_clean": 80, "attacks": attacks, "intervals": {"utility": [83.0, 95.5]}}
+    task = {"cacc": 91.25, "n_clean": 80, "attacks": attacks, "intervals": {"cacc": [83.0, 95.5]}}
     report = {"tasks": {"task1": task, "task2": None, "task3": "nothing"}}
     submission = made.site.scored("development", {"overall": 60.0}, mark="attacks", report=report)
     address = f"/challenges/demo/labels/development/analysis?submission={submission.id}"
