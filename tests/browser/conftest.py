@@ -58,7 +58,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     site.database.close()
 
 
-@pytest.fixture(scope="session")
+# Not longer: while Playwright is there, its event loop runs, and tests of other modules could not run theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, as Debian has it."""
     if CHROMIUM is None:
