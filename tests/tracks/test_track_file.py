@@ -162,7 +162,7 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
         10: "labels: must hold at least 2",
         11: "models: must hold at least 1",
         13: "'out/cls.csv' must be a plain name",
-        14: "leads out of the folder of track.yaml by '..'",
+        14: "leads out of the folder of this file by '..'",
         15: "rows: Input should be greater than or equal to 1",
     }.items():
         assert any(f"line {line}: " in fault and words in fault for fault in told.splitlines()), words

@@ -34,7 +34,9 @@ __all__ = [
     "Title",
     "at_least_one",
     "faults_of",
+    "matching",
     "nearest",
+    "one_line",
     "together",
 ]
 
@@ -53,7 +55,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _matching(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
+def matching(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
+    """A validator that says in words what a pattern asks, and the field that tells the JSON Schema of it."""
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
@@ -64,7 +67,8 @@ def _matching(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
     return AfterValidator(check), Field(json_schema_extra={"pattern": f"^{pattern}$"})
 
 
-def _printable(text: str) -> str:
+def one_line(text: str) -> str:
+    """One line of printable text. Raises ValueError."""
     if not text.isprintable() or not text.strip():
         raise ValueError(f"{text[:80]!a} must be one line of printable text")
     return text
@@ -99,13 +103,13 @@ def _size(value: object) -> int:
         raise ValueError(str(error)) from None  # what pydantic understands
 
 
-Name = Annotated[str, *_matching(_NAME, "lower-case letters, digits and -, at most 64")]
+Name = Annotated[str, *matching(_NAME, "lower-case letters, digits and -, at most 64")]
 RelativePath = Annotated[
     str,
     AfterValidator(_relative),
-    *_matching(_PATH, "names of letters, digits, _, . and - with / between them; none begins with a dot"),
+    *matching(_PATH, "names of letters, digits, _, . and - with / between them; none begins with a dot"),
 ]
-Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)]
 Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Share = Annotated[float, Field(gt=0, lt=1, strict=True, allow_inf_nan=False)]
 Size = Annotated[

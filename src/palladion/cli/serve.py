@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from palladion.cli.service_options import Artifacts, DatabaseUrl, LogLevel, Slots
+
 __all__ = ["serve"]
 
 
@@ -29,19 +31,10 @@ def serve(
     worker: Annotated[
         bool, typer.Option("--worker/--no-worker", help="Whether this process does jobs as well; see palladion worker.")
     ] = True,
-    slots: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Data points of code at a time; by default as many as processors."),
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="postgresql://..., or the path of a SQLite file; by default in the folder."),
-    ] = None,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where files lie: a folder, or s3://...; by default in the folder."),
-    ] = None,
-    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="error, warning, info or debug.")] = "info",
+    slots: Slots = None,
+    database: DatabaseUrl = None,
+    artifacts: Artifacts = None,
+    log_level: LogLevel = "info",
     access_log: Annotated[bool, typer.Option("--access-log", help="Log every request.")] = False,
     reset_organiser: Annotated[
         bool,

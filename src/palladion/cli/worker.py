@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from palladion.cli.service_options import Artifacts, DatabaseUrl, LogLevel, Slots
+
 if TYPE_CHECKING:
     from palladion.jobs.worker import Worker
 
@@ -21,19 +23,10 @@ def worker(
             show_default=False,
         ),
     ] = None,
-    slots: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Data points of code at a time; by default as many as processors."),
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="postgresql://..., or the path of a SQLite file; by default in the folder."),
-    ] = None,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Where files lie: a folder, or s3://...; by default in the folder."),
-    ] = None,
-    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="error, warning, info or debug.")] = "info",
+    slots: Slots = None,
+    database: DatabaseUrl = None,
+    artifacts: Artifacts = None,
+    log_level: LogLevel = "info",
 ) -> None:
     """Do the jobs of a service: score outputs, run code, conclude stages, deliver news.
 

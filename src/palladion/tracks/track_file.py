@@ -11,14 +11,14 @@ A track is of one kind, ``classification`` or ``generation``, and has tasks; a t
 a submission holds for it. Every path in the file is relative to its folder and stays in it.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from palladion.challenge.fields import Name, RelativePath, Strict, Title, matching, one_line
 from palladion.documents import load_document
 from palladion.errors import InputError
 
@@ -43,40 +43,8 @@ TRACK_FILE: Final = "track.yaml"
 OUTPUT_SUFFIX: Final = {"classification": ".csv", "generation": ".json"}
 """How the names of a track's output files end."""
 
-_NAME = r"[a-z0-9][a-z0-9-]{0,63}"
 _TASK = r"[a-z0-9][a-z0-9_-]{0,63}"
-_PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
-_PATH = rf"{_PART}(/{_PART}){{0,15}}"
 _OUTPUT = r"[A-Za-z0-9][A-Za-z0-9_-]{0,90}\.(csv|json)"
-
-
-def _matching(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
-    """A validator that says in words what a pattern asks, and the field that tells the JSON Schema of it."""
-    compiled = re.compile(pattern)
-
-    def check(text: str) -> str:
-        if compiled.fullmatch(text) is None:
-            raise ValueError(f"{text[:80]!a} must be {meaning}")
-        return text
-
-    return AfterValidator(check), Field(json_schema_extra={"pattern": f"^{pattern}$"})
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable() or not text.strip():
-        raise ValueError(f"{text[:80]!a} must be one line of printable text")
-    return text
-
-
-def _relative(text: str) -> str:
-    # What is wrong with a path is said before what it may be made of.
-    if "\\" in text:
-        raise ValueError(f"{text[:80]!a} has a backslash in it; write folders with /")
-    if text.startswith(("/", "~")) or re.match(r"[A-Za-z]:", text):
-        raise ValueError(f"{text[:80]!a} is absolute; write it relative to the folder of {TRACK_FILE}")
-    if ".." in text.split("/"):
-        raise ValueError(f"{text[:80]!a} leads out of the folder of {TRACK_FILE} by '..'")
-    return text
 
 
 def _at_least(least: int) -> tuple[AfterValidator, Any]:
@@ -90,24 +58,15 @@ def _at_least(least: int) -> tuple[AfterValidator, Any]:
     return AfterValidator(check), Field(json_schema_extra={"minItems": least})
 
 
-_NAME_RULE = _matching(_NAME, "lower-case letters, digits and -, at most 64")
-_TASK_RULE = _matching(_TASK, "lower-case letters, digits, _ and -, at most 64")
-_PATH_RULE = _matching(_PATH, "names of letters, digits, _, . and - with / between them; none begins with a dot")
-_OUTPUT_RULE = _matching(_OUTPUT, "a plain name of letters, digits, _ and - that ends in .csv or .json")
+_TASK_RULE = matching(_TASK, "lower-case letters, digits, _ and -, at most 64")
+_OUTPUT_RULE = matching(_OUTPUT, "a plain name of letters, digits, _ and - that ends in .csv or .json")
 
-Name = Annotated[str, *_NAME_RULE]
 TaskName = Annotated[str, *_TASK_RULE]
-RelativePath = Annotated[str, AfterValidator(_relative), *_PATH_RULE]
 OutputName = Annotated[str, *_OUTPUT_RULE]
-Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-LabelName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+LabelName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(one_line)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GenerationSettings(_Strict):
+class GenerationSettings(Strict):
     """How models of a generation track are asked, unless whoever asks them says otherwise.
 
     Attributes:
@@ -117,7 +76,7 @@ class GenerationSettings(_Strict):
     max_new_tokens: int = Field(default=256, ge=1, le=65_536, strict=True)
 
 
-class ClassificationSettings(_Strict):
+class ClassificationSettings(Strict):
     """How models of a classification track are asked, unless whoever asks them says otherwise.
 
     Attributes:
@@ -127,7 +86,7 @@ class ClassificationSettings(_Strict):
     max_length: int = Field(default=128, ge=1, le=1_048_576, strict=True)
 
 
-class SubmissionLimits(_Strict):
+class SubmissionLimits(Strict):
     """How large a submission may be.
 
     Attributes:
@@ -137,7 +96,7 @@ class SubmissionLimits(_Strict):
     bytes: int = Field(default=256 << 20, ge=1, le=1 << 40, strict=True)
 
 
-class OutputFile(_Strict):
+class OutputFile(Strict):
     """One file of a submission.
 
     Attributes:
@@ -151,7 +110,7 @@ class OutputFile(_Strict):
     rows: int = Field(ge=1, le=10_000_000, strict=True)
 
 
-class Task(_Strict):
+class Task(Strict):
     """One task of a track.
 
     Attributes:
@@ -183,7 +142,7 @@ class Task(_Strict):
         return self
 
 
-class TrackFile(_Strict):
+class TrackFile(Strict):
     """What ``track.yaml`` says.
 
     Attributes:

@@ -12,12 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from palladion.challenge.fields import Title
 from palladion.documents import load_document, parse_document, validate_document
 from palladion.errors import InputError
 from palladion.rounds.language.attacks import FAMILIES, POSITIONS, TARGET_KINDS
 from palladion.rounds.language.sentences import CLASSIFICATION_TASKS
 from palladion.tracks.meta import read_meta
-from palladion.tracks.track_file import LabelName, Title
+from palladion.tracks.track_file import LabelName
 
 __all__ = [
     "PRESETS",
