@@ -13,6 +13,7 @@ __all__ = ["Declared", "declared_arguments", "imported_modules", "parse_source",
 
 # A syntax tree can take 700 times the bytes of its source.
 _MAXIMUM_SOURCE_BYTES = 512 << 10
+_TRIES = 5
 _NIST_WORDS = ("infer", "configure")
 # Of all sources of a submission; what lies beyond is passed over.
 _MAXIMUM_FILES, _MAXIMUM_BYTES = 1000, 16 << 20
@@ -41,13 +42,24 @@ def parse_source(path: Path) -> ast.Module:
     try:
         if path.stat().st_size > _MAXIMUM_SOURCE_BYTES:
             raise InputError("is larger than 512 KiB; this is no source file", path=path)
-        return ast.parse(path.read_bytes(), filename=path.name)
+        return _tree(path.read_bytes(), path.name)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from None
     except SyntaxError as error:
         raise InputError(f"is not Python: {error.msg}", path=path, line=error.lineno) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"is not Python: {error}", path=path) from None
+
+
+def _tree(source: bytes, name: str) -> ast.Module:
+    # CPython counts the depth of every tree that it builds in one place for all threads (gh-106905): where another
+    # thread builds one at that moment, the sum comes out wrong, and it says SystemError of a source that has no fault.
+    for _ in range(_TRIES - 1):
+        try:
+            return ast.parse(source, filename=name)
+        except SystemError:
+            continue
+    return ast.parse(source, filename=name)
 
 
 def subcommands(module: ast.Module) -> frozenset[str]:
