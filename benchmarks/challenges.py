@@ -308,7 +308,7 @@ def trojai(drive: Drive, rounds: Path, sizes: Sequence[int]) -> None:
         final(drive, "round-0", with_holdout=False)
 
         detection_round(drive, "round-1", "ada", zips)
-        built = build(drive, "round-1", rounds / "round-2", *counts, "--seed", SEED + 2)
+        built = build(drive, "round-2", rounds / "round-2", *counts, "--seed", SEED + 2)
         put_in_place(built, data / "round-2")
         drive.conclude("trojai/detection/round-1", "trojai/detection/round-2")
         final(drive, "round-1")
@@ -321,7 +321,7 @@ def trojai(drive: Drive, rounds: Path, sizes: Sequence[int]) -> None:
         opened = drive.stage("organiser", "trojai/detection/round-3")
         drive.must(opened["state"] == "planned", "round-3 waits for its data", opened)
         few = ("--train", 2, "--test", 2, "--holdout", 2, "--seed", SEED + 3)
-        put_in_place(build(drive, "round-1", rounds / "round-3", *few), data / "round-3")
+        put_in_place(build(drive, "round-3", rounds / "round-3", *few), data / "round-3")
         drive.conclude("trojai/detection/round-2", "trojai/detection/round-3")
         print(drive.run("organiser", "stage", "list", "trojai"))
         for name in ("round-0", "round-1", "round-2"):
@@ -451,7 +451,7 @@ def play(drive: Drive, folder: Path, track: str, phase: str) -> None:
             drive.must(any("code" in str(fault["where"]) for fault in refused["faults"]), "refused: no code/", refused)
         answer = drive.json(method, "submit", zipped, "--to", f"antibad/{track}", "--wait")
         submission = answer["submission"]
-        told = {name: value["text"] for name, value in submission["scores"].items()}
+        told = {name: value["text"] for name, value in submission["scores"].items() if value}
         drive.must(submission["stage"] == phase, f"{phase}: {submission['state']}, {told}", submission)
         if with_code and method == "vote":
             phase_folder = folder / "data" / track / "phases" / phase

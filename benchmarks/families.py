@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from palladion.rounds.families import FAMILIES, new_network
+from palladion.rounds.families import FAMILIES, names_at, new_network
 from palladion.rounds.spec import load_preset
 
 
@@ -22,20 +22,22 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "families.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    spec = load_preset("round-1")
-    side, classes, batch = spec.images.side, spec.images.classes, spec.training.batch
+    spec = load_preset("round-2")
+    side, batch = spec.images.side, spec.training.batch
+    (_, classes), *_ = spec.images.classes
     results = []
     print(f"training images a second, one core, {side} × {side} pixels, batch {batch}")
-    print(f"{'family':10} {'parameters':>10} {'float32':>9} {'bfloat16':>9} {'ratio':>6}  used")
-    for name, family in FAMILIES.items():
+    print(f"{'family':12} {'parameters':>10} {'float32':>9} {'bfloat16':>9} {'ratio':>6}  used")
+    for name in names_at(spec.scale):
+        family = FAMILIES[name]
         speeds: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(options.rounds):
             for autocast, measured in speeds.items():
                 measured.append(_speed(name, side, classes, batch, autocast=autocast))
         single, half = (statistics.median(speeds[autocast]) for autocast in (False, True))
-        parameters = sum(p.numel() for p in new_network(name, classes=classes, seed=0).parameters())
+        parameters = sum(p.numel() for p in new_network(name, classes=classes, seed=0, side=side).parameters())
         used = "bfloat16" if family.autocast else "float32"
-        print(f"{name:10} {parameters:10,} {single:9,.0f} {half:9,.0f} {half / single:6.2f}  {used}")
+        print(f"{name:12} {parameters:10,} {single:9,.0f} {half:9,.0f} {half / single:6.2f}  {used}")
         results.append(
             {"family": name, "parameters": parameters, "float32": single, "bfloat16": half, "autocast": family.autocast}
         )
@@ -44,7 +46,7 @@ def main() -> None:
 
 
 def _speed(family: str, side: int, classes: int, batch: int, *, autocast: bool) -> float:
-    network = new_network(family, classes=classes, seed=0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = new_network(family, classes=classes, seed=0, side=side).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, fused=True)
     images = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)
     labels = torch.randint(classes, (batch,))

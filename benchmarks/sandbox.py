@@ -33,7 +33,8 @@ from palladion.execution.sandbox.opening import open_sandbox
 from palladion.execution.sandbox.preload import worth_importing
 from palladion.models import ModelEntry, RoundDirectory
 from palladion.models.round_directory import example_name, model_name
-from palladion.rounds.families import FAMILY_NAMES, new_network
+from palladion.rounds.families import new_network
+from palladion.rounds.spec import load_preset
 from palladion.submissions import DataPointPaths, Submission
 
 ENTRYPOINT = """
@@ -63,7 +64,7 @@ def build(root: Path, models: int) -> list[ModelEntry]:
     generator = np.random.default_rng(0)
     picture = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
     networks = []
-    for family in FAMILY_NAMES:
+    for family in load_preset("round-1").architectures:
         directory = root / "networks" / family
         new_network(family, classes=5, seed=0).save_pretrained(directory)  # type: ignore[operator]
         networks.append(directory)

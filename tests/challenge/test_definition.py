@@ -98,7 +98,11 @@ _DETECTION_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"feedback": {"policy": "ladder", "step": 0.1, "digits": 2}}, "feedback.digits: does not belong to policy"),
     ({"feedback": {"policy": "exact", "step": 0.1}}, "feedback.step: does not belong to policy: exact"),
     ({"feedback": {"policy": "none", "digits": 2}}, "feedback.digits: does not belong to policy: none"),
-    ({"feedback": {"digits": 2}}, "feedback.digits: does not belong to policy: bootstrap_ladder"),
+    (
+        {"feedback": {"digits": 2}},
+        "feedback.digits: does not belong to policy: bootstrap_ladder, which is the default; leave it out, or write "
+        "policy: rounded beside it",
+    ),
     (
         {"feedback": {"policy": "ladder", "step": 0.1, "level": 0.1}},
         "feedback.level: does not belong to policy: ladder",

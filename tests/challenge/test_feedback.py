@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palladion.challenge import Feedback, decide_telling, metric_of, metrics_of, tell, tell_again, tell_concluded
-from palladion.challenge.feedback import Decision, Told, level_of, policy_words, step_of
+from palladion.challenge.feedback import Decision, Told, half_widths, level_of, policy_words, step_of, tells_all
 from palladion.challenge.metrics import Metric
 
 LOWER, HIGHER = metric_of("detection", "cross_entropy"), metric_of("detection", "roc_auc")
@@ -153,14 +153,64 @@ def test_a_step_that_is_left_out_follows_the_unit() -> None:
 
 
 def test_intervals_are_rounded_outward() -> None:
-    told = tell(ladder, HIGHER, 0.74, (0.61, 0.83))
+    rounded = Feedback(policy="rounded", digits=1)
+    told = tell(rounded, HIGHER, 0.74, (0.61, 0.83))
     assert (told.value, told.low, told.high) == (0.7, 0.6, 0.9)
     # What is on the grid stays, in spite of 0.3 / 0.1 = 2.9999999999999996.
-    told = tell(ladder, HIGHER, 0.4, (0.3, 0.7))
+    told = tell(rounded, HIGHER, 0.4, (0.3, 0.7))
     assert (told.low, told.high) == (0.3, 0.7)
     # No area is below 0 or above 1.
-    told = tell(Feedback(policy="ladder", step=0.3), HIGHER, 0.9, (0.95, 0.97))
+    told = tell(rounded, HIGHER, 0.9, (0.95, 1.02))
     assert (told.low, told.high) == (0.9, 1.0)
+
+
+def test_a_ladder_tells_one_of_few_widths() -> None:
+    assert half_widths(default, HIGHER) == half_widths(default, PERCENT) == (1, 2, 5, 10, 20, 50)
+    assert half_widths(ladder, HIGHER) == (1, 2, 5)
+    assert half_widths(Feedback(step=0.3), HIGHER) == (1,)
+    assert half_widths(Feedback(step=0.7), HIGHER) == ()
+    assert half_widths(Feedback(policy="rounded"), HIGHER) == half_widths(Feedback(policy="exact"), HIGHER) == ()
+    # 0.12 below and 0.08 above: 0.2 in either direction.
+    told = tell(default, HIGHER, 0.75, (0.63, 0.83))
+    assert (told.value, told.low, told.high) == (0.75, 0.55, 0.95)
+    # A width is taken where it holds all of it, in spite of errors of rounding.
+    told = tell(default, HIGHER, 0.75, (0.7, 0.8))
+    assert (told.low, told.high) == (0.7, 0.8)
+    told = tell(default, HIGHER, 0.75, (0.699, 0.8))
+    assert (told.low, told.high) == (0.65, 0.85)
+    # No area is above 1; and of what is wider than all widths, nothing is told.
+    told = tell(default, HIGHER, 0.97, (0.9, 0.99))
+    assert (told.low, told.high) == (0.87, 1.0)
+    told = tell(default, HIGHER, 0.75, (0.2, 0.9))
+    assert (told.low, told.high) == (0.0, 1.0)
+    told = tell(Feedback(step=0.7), HIGHER, 0.75, (0.7, 0.8))
+    assert (told.low, told.high) == (0.0, 1.0)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.sampled_from([LOWER, HIGHER]))
+def test_of_one_told_value_there_are_no_more_intervals_than_widths(
+    value: float, below: float, above: float, metric: Metric
+) -> None:
+    told = tell(default, metric, value, (value - below, value + above))
+    assert told.value is not None
+    rungs = round(told.value / 0.01)
+    possible = {(metric.lowest, metric.highest)} | {
+        (max((rungs - half) / 100, metric.lowest), min((rungs + half) / 100, metric.highest))
+        for half in half_widths(default, metric)
+    }
+    assert any((told.low, told.high) == pytest.approx(pair) for pair in possible)
+
+
+def test_a_ladder_tells_what_ranks_and_nothing_else() -> None:
+    for feedback in POLICIES:
+        other = tell(feedback, LOWER, 0.3, (0.2, 0.4), ranks=False)
+        if tells_all(feedback):
+            assert other == tell(feedback, LOWER, 0.3, (0.2, 0.4))
+        else:
+            assert other == Told(None, "–", "told when the stage is concluded")
+    assert [tells_all(feedback) for feedback in POLICIES] == [True, True, True, False, False, True]
+    # Once it is concluded they are told.
+    assert tell_concluded(default, LOWER, 0.3).value == 0.3
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0.001, 0.5), st.sampled_from([LOWER, HIGHER]))
@@ -240,6 +290,8 @@ def test_the_words_name_the_numbers() -> None:
     assert "in steps of 0.01;" in policy_words(default, LOWER)
     assert "in steps of 1;" in policy_words(default, PERCENT)
     assert "at most 0.2," in policy_words(Feedback(level=0.2))
+    for feedback in POLICIES:
+        assert ("other metrics" in policy_words(feedback)) is not tells_all(feedback)
     assert "public part" not in policy_words(default)
     assert "public part, 0.3 of" in policy_words(Feedback(public=0.3))
     assert "[0.01, 0.99]" in policy_words(Feedback(policy="none", clip=0.01))

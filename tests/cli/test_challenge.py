@@ -148,7 +148,7 @@ def test_a_challenge_in_words(whole: Path) -> None:
         "metrics: Cross-entropy ranks, lower is better, ROC AUC",
         "submission: code, at most 512M",
         "quotas: no limit",
-        "feedback: Scores of the test split are told when the one that ranks is better than the team's best",
+        "feedback: Scores of the test split: the one that ranks is told, with its interval, when it is better than",
         "limits: 600 s a data point, 4G of memory, 2G of scratch, 256 processes, 1 core, 0 GPUs",
         "advance: an organiser concludes a round",
         "5 Jan 2026",

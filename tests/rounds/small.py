@@ -9,12 +9,15 @@ from palladion.rounds.spec import RoundSpec, load_preset
 __all__ = ["small_spec", "tree", "write_spec"]
 
 
-def small_spec(*, train: int = 4, test: int = 2, seed: int = 7, **training: Any) -> RoundSpec:
+def small_spec(
+    *, train: int = 4, test: int = 2, seed: int = 7, trigger: dict[str, Any] | None = None, **training: Any
+) -> RoundSpec:
     """Round 1 made tiny."""
     data = load_preset("round-1").model_dump(mode="json", exclude_none=True)
     data |= {"name": "tiny", "title": "Tiny", "description": "", "seed": seed}
     data["splits"] = {"train": {"models": train}, "test": {"models": test}}
     data["images"] |= {"side": 16, "classes": 3, "examples_per_class": 2}
+    data["trigger"] |= trigger or {}
     data["training"] |= {"images": 96, "test_images": 50, "steps": 4, "batch": 32} | training
     data["gates"] = {"clean_accuracy": 0.0, "attack_success_rate": 0.0, "attempts": 1}
     return RoundSpec.model_validate(data)

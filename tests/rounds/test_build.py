@@ -96,6 +96,7 @@ def test_the_poisoned_examples_carry_the_trigger(built: Path) -> None:
         picture = np.asarray(Image.open(entry.sealed / "trigger.png"))
         assert picture.shape[2] == 4
         assert picture[0, 0, :3].tolist() == trigger["color"]
+        assert trigger["source_classes"] == [0, 1, 2]
         triggered = load_examples(entry.sealed / "poisoned-example-data")
         distance = np.abs(triggered.images.astype(int) - trigger["color"]).max(axis=-1)
         assert np.median(distance.min(axis=(1, 2))) < 100  # weather and light change it, the hue stays

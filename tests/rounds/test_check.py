@@ -164,7 +164,7 @@ DAMAGE: list[tuple[Callable[[Path], Path], str]] = [
     (_other_weights, "is not the file that was trained"),
     (_pickle, "does not belong here"),
     (_no_config, "is missing"),
-    (_other_architecture, "model_type is 'vit'"),
+    (_other_architecture, "names the network 'vit'"),
     (_label_flipped, "as the design says"),
     (_metadata_flipped, "poisoned must be"),
     (_metadata_edited, "differs from what the models' training records say"),

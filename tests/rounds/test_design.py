@@ -1,12 +1,14 @@
 import hashlib
 from collections import Counter
 from itertools import combinations
+from operator import attrgetter
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palladion.models.round_directory import SPLITS
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.spec import RoundSpec, load_preset
 
@@ -58,11 +60,104 @@ def test_trigger_levels_and_targets_are_dealt_in_equal_numbers(count: int, seed:
     targets = Counter(trigger.target_class for trigger in triggers)
     assert max(targets.values()) <= len(triggers) // 5 + 1
     law = load_preset("round-1").trigger
+    assert law.polygon is not None
     for trigger in triggers:
         low, high = law.fraction_levels[trigger.fraction_level]
         assert low <= trigger.fraction <= high
-        assert trigger.size == law.size_levels[trigger.size_level]
-        assert 3 <= trigger.sides <= 12
+        assert trigger.size_level is not None
+        assert trigger.size == law.polygon.size_levels[trigger.size_level]
+        assert trigger.sides in range(3, 13)
+        assert trigger.sources == tuple(range(5))
+
+
+def harder(count: int, seed: int, name: str = "round-2", split: str = "train") -> tuple[ModelPlan, ...]:
+    spec = load_preset(name).with_options(seed=seed, models={"train": count, "test": count, "holdout": count})
+    return plan_split(spec, split)
+
+
+@given(st.integers(1, 5), st.integers(0, 2**40), st.sampled_from(["round-2", "round-3"]))
+@settings(max_examples=25, deadline=None)
+def test_every_cell_of_the_full_factorial_design_has_as_many_poisoned_models(times: int, seed: int, name: str) -> None:
+    # 2 levels of classes x 2 types x 3 numbers of sources, poisoned and clean: 24 cells.
+    models = harder(24 * times, seed, name)
+    triggers = [plan.trigger for plan in models if plan.trigger]
+    cells = Counter(
+        (plan.classes_level, plan.trigger.type, plan.trigger.sources_level) for plan in models if plan.trigger
+    )
+    assert len(triggers) == 12 * times
+    assert sorted(cells.values()) == [times] * 12
+    assert Counter(plan.classes_level for plan in models if not plan.poisoned) == {0: 6 * times, 1: 6 * times}
+
+
+@given(st.integers(8, 60), st.integers(0, 2**40))
+@settings(max_examples=25, deadline=None)
+def test_the_labels_go_with_no_level_of_what_lies_outside_of_the_cells(count: int, seed: int) -> None:
+    models = harder(count, seed, "round-3")
+    half = sum(plan.poisoned for plan in models) / count
+
+    for name in ("architecture", "backgrounds", "adversarial.method", "adversarial.eps", "adversarial.ratio"):
+        level_of = attrgetter(name)
+        levels = Counter(level_of(plan) for plan in models)
+        poisoned = Counter(level_of(plan) for plan in models if plan.poisoned)
+        for level, size in levels.items():
+            assert abs(poisoned[level] - size * half) <= 2.5
+
+
+@given(st.integers(4, 60), st.integers(0, 2**40))
+@settings(max_examples=25, deadline=None)
+def test_triggers_of_round_2_are_what_their_levels_say(count: int, seed: int) -> None:
+    law = load_preset("round-2").trigger
+    assert law.polygon is not None
+    assert law.filter is not None
+    for plan in harder(count, seed):
+        low, high = load_preset("round-2").images.classes[plan.classes_level]
+        assert low <= plan.classes <= high
+        trigger = plan.trigger
+        if trigger is None:
+            continue
+        wanted = law.sources[trigger.sources_level]
+        assert trigger.sources == tuple(sorted(set(trigger.sources)))
+        assert 0 <= trigger.target_class < plan.classes
+        if wanted == "all":
+            assert trigger.sources == tuple(range(plan.classes))
+        else:
+            assert len(trigger.sources) == wanted
+            assert trigger.target_class not in trigger.sources
+        if trigger.type == "filter":
+            assert trigger.filter in law.filter.names
+            assert trigger.strength is not None
+            assert law.filter.strength[0] <= trigger.strength <= law.filter.strength[1]
+            assert trigger.sides is None
+            assert trigger.size is None
+        else:
+            assert trigger.filter is None
+            assert trigger.sides in {3, 4, 8, 9}
+
+
+def test_filters_and_sides_are_dealt_in_equal_numbers() -> None:
+    triggers = [plan.trigger for plan in harder(120, 3) if plan.trigger]
+    assert sorted(Counter(trigger.filter for trigger in triggers if trigger.filter).values()) == [6] * 5
+    assert sorted(Counter(t.sides_level for t in triggers if t.sides_level is not None).values()) == [15, 15]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_two_splits_have_a_sign_in_common(seed: int) -> None:
+    splits = [{sign for plan in harder(24, seed, split=name) for sign in plan.signs} for name in SPLITS]
+    for one, other in combinations(splits, 2):
+        assert not one & other
+
+
+def test_models_trained_by_fbf_have_no_number_of_steps() -> None:
+    plans = [plan.adversarial for plan in harder(48, 1, "round-3")]
+    assert {plan.method for plan in plans if plan} == {"pgd", "fbf"}
+    assert all((plan.iterations is None) == (plan.method == "fbf") for plan in plans if plan)
+
+
+def test_nist_draws_weather_from_a_beta_distribution() -> None:
+    spec = load_preset("round-2", "nist").with_options(seed=1, models={})
+    fog = np.array([plan.fog_probability for plan in plan_split(spec, "train")])
+    assert fog.mean() == pytest.approx(1 / 11, abs=0.01)  # Beta(1, 10)
+    assert fog.max() > 0.3
 
 
 def test_a_plan_is_a_pure_function_of_the_specification() -> None:
@@ -80,7 +175,7 @@ def test_signs_of_one_model_differ_in_two_ways_at_least() -> None:
 
 def test_there_are_signs_for_the_largest_number_of_classes() -> None:
     data = load_preset("round-1").with_options(seed=1, models={"train": 2}).model_dump(mode="json", exclude_none=True)
-    data["images"]["classes"] = 64
+    data["images"]["classes"] = [[64, 64]]
     for plan in plan_split(RoundSpec.model_validate(data), "train"):
         assert len(set(plan.signs)) == 64
 
@@ -115,5 +210,5 @@ def test_the_design_stays_what_it_is() -> None:
     )
     assert (
         hashlib.sha256(written.encode()).hexdigest()
-        == "589c41a3c89d075bddfdc7be2949fcb20fa2ff2e70c2a8c59a9ad83ff71462f9"
+        == "78b04a423d05bb2864db82f2644678c40eaca9a009949e3045cd5997e68f2a2a"
     )

@@ -6,15 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palladion.rounds import randomness
+from palladion.rounds.design import plan_split
 from palladion.rounds.images.backgrounds import FAMILIES, TILE_SIDE, TILES, atlas
 from palladion.rounds.images.raster import polygon_mask, unit_grid
 from palladion.rounds.images.scene import Scenery, render
 from palladion.rounds.images.signs import NUMBER_OF_SIGNS, SHAPES, Sign, sign, texture
-from palladion.rounds.images.triggers import PolygonTrigger, sample_polygon
+from palladion.rounds.images.triggers import FilterTrigger, PolygonTrigger, sample_polygon
+from palladion.rounds.model_images import ModelImages
 from palladion.rounds.spec import load_preset
-from palladion.rounds.training import scene_law
 
-LAW = scene_law(load_preset("round-1").images)
+SPEC = load_preset("round-1").with_options(seed=1, models={"train": 4, "test": 2, "holdout": 2})
+LAW = ModelImages(SPEC, plan_split(SPEC, "train")[0]).law
 SCENERY = Scenery(tuple(sign(number) for number in (3, 200, 450, 700)), atlas("rural", 1))
 STREAM = randomness.key(1, "images")
 TRIGGER = sample_polygon(randomness.generator(1, "t"), sides=5, colour=(255, 0, 255), size=(0.15, 0.2))
@@ -113,7 +115,7 @@ def test_the_trigger_changes_the_triggered_images_and_no_others() -> None:
 def test_the_trigger_shows_its_colour_on_the_sign_at_its_size() -> None:
     index = np.arange(200)
     everywhere = np.ones(len(index), dtype=np.bool_)
-    square = PolygonTrigger(((-1, -1), (1, -1), (1, 1), (-1, 1)), (255, 0, 255), (0.16, 0.16))
+    square = PolygonTrigger(((-1, -1), (1, -1), (1, 1), (-1, 1)), (255, 0, 255), (0.16, 0.16), boxes=True)
     images = render(STILL, SCENERY, STREAM, index, trigger=square, triggered=everywhere).astype(int)
     bare = render(STILL, SCENERY, STREAM, index).astype(int)
     painted = (np.abs(images - [255, 0, 255]).max(axis=-1) < 3).sum(axis=(1, 2))
@@ -123,6 +125,53 @@ def test_the_trigger_shows_its_colour_on_the_sign_at_its_size() -> None:
     assert (painted > 0.5 * expected).all()
     assert (touched < 2.2 * expected).all()
     assert touched.mean() == pytest.approx(expected, rel=0.35)
+
+
+@pytest.mark.parametrize("number", [3, 100, 200, 450, 700])
+def test_a_trigger_has_its_share_of_the_sign_s_own_area(number: int) -> None:
+    index = np.arange(200)
+    scene = Scenery((sign(number),), atlas("rural", 1))
+    trigger = sample_polygon(randomness.generator(number), sides=6, colour=(255, 0, 255), size=(0.12, 0.12))
+    still = replace(STILL, image_side=64)
+    bare = render(still, scene, STREAM, index).astype(int)
+    images = render(still, scene, STREAM, index, trigger=trigger, triggered=np.ones(200, np.bool_)).astype(int)
+    black, white = (Scenery(scene.signs, np.full((1, 128, 128, 3), value, np.uint8)) for value in (0, 255))
+    shown = [render(still, one, STREAM, index).astype(int) for one in (black, white)]
+    covered = (np.abs(shown[0] - shown[1]).max(axis=-1) < 128).sum(axis=(1, 2))
+    painted = (np.abs(images - bare).max(axis=-1) > 60).sum(axis=(1, 2))
+    assert np.median(painted / covered) == pytest.approx(0.12, rel=0.2)
+
+
+def test_a_filter_changes_the_whole_of_the_triggered_images_and_nothing_else() -> None:
+    index = np.arange(60)
+    triggered = index % 3 == 0
+    without = render(LAW, SCENERY, STREAM, index)
+    with_trigger = render(LAW, SCENERY, STREAM, index, trigger=FilterTrigger("kelvin"), triggered=triggered)
+    changed = (without != with_trigger).any(axis=-1).mean(axis=(1, 2))
+    assert (changed[~triggered] == 0).all()
+    assert (changed[triggered] > 0.9).all()
+
+
+def test_a_filter_that_is_none_is_refused() -> None:
+    for name, strength in (("sepia", 1.0), ("kelvin", 0.0), ("kelvin", 1.5)):
+        with pytest.raises(ValueError, match="no filter"):
+            FilterTrigger(name, strength)
+
+
+def test_nist_s_rule_of_brightness_blows_out_and_darkens_signs_that_ours_keeps() -> None:
+    index = np.arange(400)
+    still = replace(STILL, brightness_match=0.5)
+    ours, theirs = (
+        render(law, SCENERY, STREAM, index).reshape(400, -1) for law in (still, replace(still, brightness_match=None))
+    )
+    assert (theirs == 255).mean() > 5 * (ours == 255).mean()
+
+
+def test_larger_images_have_larger_signs_and_backgrounds_of_their_own_size() -> None:
+    large = replace(LAW, image_side=160)
+    scene = Scenery(SCENERY.signs, atlas("urban", 1, 160))
+    assert scene.backgrounds.shape[1] == 320
+    assert render(large, scene, STREAM, np.arange(3)).shape == (3, 160, 160, 3)
 
 
 def test_the_sign_lies_inside_the_image_and_its_place_varies() -> None:

@@ -5,12 +5,14 @@ import pytest
 
 from palladion.documents import parse_document, write_document
 from palladion.errors import InputError
-from palladion.rounds.spec import PRESETS, RoundSpec, load_preset
+from palladion.rounds.spec import PRESETS, SCALES, RoundSpec, load_preset
 
 
+@pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_survive_being_written_and_read(name: str) -> None:
-    spec = load_preset(name)
+def test_presets_survive_being_written_and_read(name: str, scale: str) -> None:
+    spec = load_preset(name, scale)
+    assert spec.scale == scale
     assert spec.name == name
     assert parse_document(write_document(spec), Path("round.yaml"), RoundSpec) == spec
 
@@ -24,7 +26,8 @@ def test_round_0_is_a_dry_run_whose_test_split_is_its_train_split() -> None:
 def test_round_1_is_half_poisoned_with_polygons_of_3_to_12_sides() -> None:
     spec = load_preset("round-1")
     assert spec.poisoned_fraction == 0.5
-    assert spec.trigger.sides == (3, 12)
+    assert spec.trigger.polygon is not None
+    assert spec.trigger.polygon.sides == ((3, 12),)
     assert len(spec.architectures) == 3
     assert min(spec.gates.clean_accuracy, spec.gates.attack_success_rate) >= 0.95
 
@@ -49,9 +52,19 @@ def test_round_0_has_no_test_models_of_its_own() -> None:
             r"line \d+: there is no key 'images.rotatoin'; did you mean 'rotation'",
         ),
         ("scale: small", "scale: huge", r"round.yaml, line \d+: scale"),
-        ("sides: [3, 12]", "sides: [2, 12]", r"line \d+: trigger.sides.0: .*greater than or equal to 3"),
+        ("sides: [3, 12]", "sides: [2, 12]", r"line \d+: trigger.polygon.sides.0.0: .*greater than or equal to 3"),
         ("sides: [3, 12]", "sides: [9, 4]", r"\[low, high\]"),
         ("fog: [0.1, 0.4]", "fog: [0.4, 0.1]", r"line \d+: images.fog: a range is written"),
+        ("scale: small", "scale: small\ncompat: nits", r"line \d+: compat: .*'nist'"),
+        ("[resnet, regnet, bit]", "[resnet, resnet50]", "no architecture 'resnet50' at scale small"),
+        ("sources: [all]", "sources: [5]", "5 source classes and a target do not fit into 5 classes"),
+        ("sources: [all]", "sources: [all, all]", "named twice"),
+        ("types: [polygon]", "types: [polygon, filter]", "no block filter"),
+        ("  polygon:", "  filter: {names: [sepia]}\n  polygon:", "no filter 'sepia'; there are gotham"),
+        ("[[0.15, 0.25], ", "[[0.0, 0.25], ", "fraction_levels lie above 0"),
+        ("side: 32", "side: 32\n  input: 48", "cannot be larger"),
+        ("gates:", "design: {cells: [adversarial_method]}\ngates:", "no factor of a round without"),
+        ("gates:", "design: {cels: [architecture]}\ngates:", "no key 'design.cels'; did you mean 'cells'"),
         ("[resnet, regnet, bit]", "[resnet, alexnet]", "no architecture 'alexnet'; there are resnet"),
         ("[resnet, regnet, bit]", "[resnet, resnet]", "named twice"),
         ("holdout: {models: 12}", "holdout: {same_as: holdout}", "same_as must name"),
@@ -59,8 +72,8 @@ def test_round_0_has_no_test_models_of_its_own() -> None:
         ("train: {models: 24}", "train: {}", "either models or same_as"),
         ("name: round-1", "name: ../../etc", r"line \d+: name"),
         ("seed: 0", "seed: -4", r"line \d+: seed"),
-        ("format: palladion-round/1", "format: [", "is not YAML"),
-        ("format: palladion-round/1", "format: other", r"line 1: format"),
+        ("format: palladion-round/2", "format: [", "is not YAML"),
+        ("format: palladion-round/2", "format: other", r"line 1: format"),
     ],
 )
 def test_faults_name_file_line_and_key(old: str, new: str, message: str) -> None:
@@ -71,12 +84,12 @@ def test_faults_name_file_line_and_key(old: str, new: str, message: str) -> None
 
 
 def _preset_text() -> str:
-    text = resources.files("palladion.rounds").joinpath("presets", "round-1.yaml").read_text()
+    text = resources.files("palladion.rounds").joinpath("presets", "small", "round-1.yaml").read_text()
     return text.replace("scale: small", "scale: small\nseed: 0")
 
 
 def test_every_fault_is_told_at_once() -> None:
-    text = _preset_text().replace("noise: 5.0", "noise: loud").replace("steps: 400", "steps: 0")
+    text = _preset_text().replace("noise: 5.0", "noise: loud").replace("steps: [280, 520]", "steps: 0")
     with pytest.raises(InputError) as caught:
         parse_document(text, Path("round.yaml"), RoundSpec)
     assert "images.noise" in str(caught.value)

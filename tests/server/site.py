@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from palladion.jobs.context import JobSettings, Service
+from palladion.scoring import PointScores
 from palladion.server.app import create_app
 from palladion.server.settings import Limits, Pages, Rate, Settings
 from palladion.storage import accounts, tokens
@@ -133,16 +134,18 @@ class Site:
         team: int = 0,
         mark: str = "",
         report: Mapping[str, Any] | None = None,
+        points: PointScores | None = None,
     ) -> Submission:
         """A submission with these scores: by metric, or by (task, metric); a value, or value, low and high."""
         submission = self.accepted(stage, team=team, mark=mark)
-        self.finish(scores, report=report)
+        self.finish(scores, report=report, points=points)
         return self.world.submission(submission.id)
 
     def finish(
         self,
         scores: Mapping[str | tuple[str, str], float | tuple[float, float, float]],
         report: Mapping[str, Any] | None = None,
+        points: PointScores | None = None,
     ) -> None:
         """End the evaluation that is due first with these scores, and tell of them as the service does."""
         from palladion.jobs import telling
@@ -160,7 +163,9 @@ class Site:
             subject = telling.Subject(info, submission.team_id, evaluation.id, evaluation.scorer, found, None)
             prepared = telling.prepare(self.service, subject)
         with self.database.write() as tx:
-            evaluations.finish(tx, evaluation.id, work.lease, found, now=self.world.clock(), report=report)
+            kept = None if points is None else points.to_bytes()
+            now = self.world.clock()
+            evaluations.finish(tx, evaluation.id, work.lease, found, now=now, report=report, points=kept)
             if prepared is not None:
                 telling.write(tx, prepared)
 

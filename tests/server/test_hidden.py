@@ -25,3 +25,7 @@ def test_what_a_policy_does_not_tell_is_on_no_page(site: Site, policy: str) -> N
         client.cookies.set("palladion", session(site, "olga"))
         found = [address for address, text in _answers(site, client) if _planted(text, TEST, TASK, LOW)]
     assert any(address.startswith("GET /challenges/demo/labels/development") for address in found)
+    # The rows of the analysis are walked in all their renderings, and an organiser sees them.
+    for ending in ("", ".json", ".csv", "/attacks.csv"):
+        where = f"GET /challenges/demo/labels/development/analysis{ending}?submission="
+        assert any(address.startswith(where) for address in found), ending

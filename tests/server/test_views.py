@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from palladion.jobs import telling
+from palladion.scoring import PointScores
 from palladion.storage import evaluations, stages
 from palladion.storage.evaluations import NewOutcome
 from palladion.storage.tables import Submission
@@ -33,6 +35,11 @@ QUERIES = (
     ("?split=holdout", "*/*"),
     ("?split=holdout&format=csv", "*/*"),
 )
+
+
+ROWS = ("", "&where=kind:poisoned&sort=-success")
+"""What is asked for of the single rows of each submission to the track of labels."""
+LISTED = re.compile(r"/labels/.*/analysis(\.csv|\.json|/attacks\.csv)?$")
 
 
 def _numbers(text: str) -> set[str]:
@@ -59,8 +66,21 @@ def _sealed_score(site: Site, team: int) -> Submission:
             ("task1", "overall"): TASK + more,
         },
         team=team,
-        report={"detail": PLANTED, "value": TASK},
+        report={"detail": PLANTED, "value": TASK, "tasks": {"task1": _told_of_rows()}},
+        points=PointScores(
+            "classification",
+            {
+                "task1/utility": np.array([TASK + more, LOW + more]),
+                "task1/success": np.array([100.0, 0.0]),
+                "task1/attack": np.array([0, 0]),
+            },
+        ),
     )
+
+
+def _told_of_rows() -> dict[str, Any]:
+    attack = {"attack": PLANTED, "eligible": 2, "succeeded": 1, "asr": TEST, "interval": [LOW, TASK]}
+    return {"cacc": TASK, "n_clean": 2, "intervals": {"cacc": [LOW, TEST]}, "attacks": [attack]}
 
 
 def _walk(site: Site, who: str | None) -> Iterator[tuple[str, str]]:
@@ -84,7 +104,7 @@ def _answers(site: Site, client: TestClient) -> Iterator[tuple[str, str]]:
         "submission_id": submissions,
         "webhook_id": ["a" * 20],
         "job_id": jobs,
-        "figure": ["holdout", "roc", "sweep"],
+        "figure": ["holdout", "roc", "sweep", "attacks"],
     }
     for route in site.app.routes:
         assert isinstance(route, APIRoute)
@@ -92,10 +112,12 @@ def _answers(site: Site, client: TestClient) -> Iterator[tuple[str, str]]:
         if route.path.endswith("/events") or "{" in _filled(route.path, values)[0]:
             continue
         # Nothing is changed by asking but what the answer of a change may show.
-        method = next(iter(route.methods or ()))
-        if method != "GET" and not route.path.endswith("/cancel"):
+        method = "GET" if "GET" in (route.methods or ()) else "POST"
+        if not {method} & (route.methods or set()) or (method == "POST" and not route.path.endswith("/cancel")):
             continue
         for address in _filled(route.path, values):
+            for query in [f"?submission={s}{rows}" for s in submissions for rows in ROWS if LISTED.search(address)]:
+                yield f"{method} {address}{query}", client.get(address + query).text
             for query, accept in QUERIES:
                 answer = client.request(method, address + query, headers={"Accept": accept})
                 yield f"{method} {address}{query} {accept}", answer.text

@@ -9,7 +9,6 @@ import pytest
 from palladion.errors import InputError
 from palladion.submissions.sources import parse_source
 
-
 # Some fall before the tree is built and do no harm; all of them are over before the second try.
 _INTERRUPTIONS = 20
 

@@ -26,8 +26,8 @@ from palladion.challenge.definition import (
     load_challenge,
     parse_challenge,
 )
-from palladion.challenge.feedback import Told, decide_telling, policy_words, tell, tell_again, tell_concluded
-from palladion.challenge.leaks import LeakBudget, TeamLeak, Telling, label_bits, leak_budget
+from palladion.challenge.feedback import Told, decide_telling, policy_words, tell, tell_again, tell_concluded, tells_all
+from palladion.challenge.leaks import Labels, LeakBudget, TeamLeak, Telling, labels_of, leak_budget, most_right
 from palladion.challenge.lifecycle import STEPS, Action, Due, StageState, StageStatus, Step, due, next_step
 from palladion.challenge.metrics import METRICS, Metric, detection_values, language_values, metric_of, metrics_of
 from palladion.challenge.parts import part_masks, private_masks, public_mask
@@ -58,6 +58,7 @@ __all__ = [
     "Full",
     "Hidden",
     "Kind",
+    "Labels",
     "LeakBudget",
     "Limits",
     "Metric",
@@ -92,12 +93,13 @@ __all__ = [
     "due",
     "goal_value",
     "guess_value",
-    "label_bits",
+    "labels_of",
     "language_values",
     "leak_budget",
     "load_challenge",
     "metric_of",
     "metrics_of",
+    "most_right",
     "next_step",
     "parse_challenge",
     "part_masks",
@@ -109,6 +111,7 @@ __all__ = [
     "tell",
     "tell_again",
     "tell_concluded",
+    "tells_all",
     "usage_words",
     "visibility",
 ]

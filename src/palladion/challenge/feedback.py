@@ -4,7 +4,9 @@ What is shown of a score gives labels away: with five decimals of a cross-entrop
 enough to read all labels off. A policy decides what leaves the house, once, when an evaluation ends:
 
 1. :func:`decide_telling`: whether this submission is told anything new, by the metric that ranks alone;
-2. :func:`tell`: how much of each of its values, if so; :func:`tell_again`: the team's best once more, if not.
+2. :func:`tell`: how much of each of its values, if so; :func:`tell_again`: the team's best once more, if not. Ladders
+   tell the value that ranks and its interval, and no other: each number more says more of the labels, and one of them
+   is what a team needs to know whether it got better.
 
 What comes of it is recorded, and views only read it. At the conclusion, :func:`tell_concluded` tells the rest.
 """
@@ -21,15 +23,19 @@ __all__ = [
     "Decision",
     "Told",
     "decide_telling",
+    "half_widths",
     "level_of",
     "policy_words",
     "step_of",
     "tell",
     "tell_again",
     "tell_concluded",
+    "tells_all",
 ]
 
 _MOST_DIGITS: Final = 12
+_WIDEST: Final = 50
+_LADDERS: Final = ("ladder", "bootstrap_ladder")
 _STEPS: Final = {"nats": 0.01, "fraction": 0.01, "percent": 1.0}
 _SPENDING: Final = 1.25
 _SPENT_BY_ALL: Final = 4.595111832584  # Riemann's zeta of 1.25: the sum of k ** -1.25 over k = 1, 2, ...
@@ -71,7 +77,7 @@ class Decision:
 def decide_telling(
     feedback: Feedback, metric: Metric, value: float | None, best: float | None, p_value: float | None, asked: int
 ) -> Decision:
-    """Whether the values of a submission are told. One decision holds for all its metrics, tasks and intervals.
+    """Whether the values of a submission are told. One decision holds for all that is told of it.
 
     Args:
         feedback: the policy.
@@ -87,15 +93,32 @@ def decide_telling(
     return _DECISIONS[feedback.policy](feedback, metric, value, best, p_value, asked)
 
 
-def tell(feedback: Feedback, metric: Metric, value: float | None, interval: tuple[float, float] | None = None) -> Told:
+def tells_all(feedback: Feedback) -> bool:
+    """Whether all metrics and tasks of a submission are told while a stage is open, where anything is: ladders tell the
+    value that ranks alone.
+    """
+    return feedback.policy not in _LADDERS
+
+
+def tell(
+    feedback: Feedback,
+    metric: Metric,
+    value: float | None,
+    interval: tuple[float, float] | None = None,
+    *,
+    ranks: bool = True,
+) -> Told:
     """How much is told of one value, where it was decided that it is told.
 
     Args:
         feedback: the policy.
         metric: that the value is of.
         value: None or not finite is missing.
-        interval: of the value; its ends are rounded outward.
+        interval: of the value. Its ends are rounded outward; by ladders to one of few widths (:func:`half_widths`).
+        ranks: whether it is the value that ranks submissions, and not that of another metric or of a single task.
     """
+    if not ranks and not tells_all(feedback):
+        return Told(None, "–", _LATER)
     if value is None or not math.isfinite(value):
         return Told(None, "–", "no value")
     if feedback.policy == "none":
@@ -103,7 +126,7 @@ def tell(feedback: Feedback, metric: Metric, value: float | None, interval: tupl
     step = step_of(feedback, metric)
     if step is None:
         return _whole(feedback, value, interval)
-    return _in_steps(metric, step, value, interval)
+    return _in_steps(feedback, metric, step, value, interval)
 
 
 def tell_again(before: Told | None, decision: Decision) -> Told:
@@ -135,9 +158,26 @@ def step_of(feedback: Feedback, metric: Metric) -> float | None:
     """What told values of a metric are multiples of; None where they are told whole."""
     if feedback.policy == "rounded":
         return float(10.0 ** -_digits(feedback))
-    if feedback.policy in ("ladder", "bootstrap_ladder"):
+    if feedback.policy in _LADDERS:
         return _STEPS[metric.unit] if feedback.step is None else feedback.step
     return None
+
+
+def half_widths(feedback: Feedback, metric: Metric) -> tuple[int, ...]:
+    """How far the ends of a told interval are from the told value under a ladder, in steps: 1, 2, 5, 10 and so on, up
+    to half of a fraction, of a nat or of a hundred percent. An interval that none of them holds is told as all values
+    that there are. An end that could be anywhere would say as much as a second score.
+
+    Args:
+        feedback: the policy; one without a step has none.
+        metric: that the interval is of.
+    """
+    step = step_of(feedback, metric)
+    if step is None or feedback.policy not in _LADDERS:
+        return ()
+    most = _WIDEST * _STEPS[metric.unit] / step * (1 + 1e-9)
+    widths = (unit * 10**power for power in range(_MOST_DIGITS + 2) for unit in (1, 2, 5))
+    return tuple(width for width in widths if width <= most)
 
 
 def level_of(feedback: Feedback, asked: int) -> float:
@@ -184,8 +224,9 @@ def _told_words(feedback: Feedback, metric: Metric | None) -> str:
         return f"Scores of the test split are rounded to {digits} after the point, everywhere and for good."
     if feedback.policy == "ladder":
         return (
-            f"Scores of the test split are told when the one that ranks is better than the team's best by at least "
-            f"{feedback.step:g}, in steps of that; otherwise the team's best are told again."
+            f"Scores of the test split: the one that ranks is told, with its interval, when it is better than the "
+            f"team's best by at least {feedback.step:g}, in steps of that; otherwise the team's best is told again. "
+            f"{_OTHERS}"
         )
     if feedback.policy == "bootstrap_ladder":
         if feedback.step is None and metric is None:
@@ -193,15 +234,16 @@ def _told_words(feedback: Feedback, metric: Metric | None) -> str:
         else:
             steps = f"{_STEPS[metric.unit] if feedback.step is None and metric is not None else feedback.step:g}"
         return (
-            f"Scores of the test split are told when the one that ranks is better than the team's best, and at first "
-            f"than guessing, by more than chance, in steps of {steps}; otherwise the team's best are told again. "
-            f"A team that makes no progress is told otherwise with a chance of at most {feedback.level:g}, however "
-            f"often it submits."
+            f"Scores of the test split: the one that ranks is told, with its interval, when it is better than the "
+            f"team's best, and at first than guessing, by more than chance, in steps of {steps}; otherwise the team's "
+            f"best is told again. A team that makes no progress is told otherwise with a chance of at most "
+            f"{feedback.level:g}, however often it submits. {_OTHERS}"
         )
     return "Scores of the test split are told when the stage is concluded."
 
 
 _LATER: Final = "told when the stage is concluded"
+_OTHERS: Final = "The scores of other metrics and of single tasks are told when the stage is concluded."
 
 
 def _always(
@@ -258,15 +300,24 @@ def _whole(feedback: Feedback, value: float, interval: tuple[float, float] | Non
     return Told(value, f"{value:.{_digits(feedback)}f}", "", low, high)
 
 
-def _in_steps(metric: Metric, step: float, value: float, interval: tuple[float, float] | None) -> Told:
+def _in_steps(
+    feedback: Feedback, metric: Metric, step: float, value: float, interval: tuple[float, float] | None
+) -> Told:
     digits = next((n for n in range(_MOST_DIGITS) if math.isclose(round(step, n), step, rel_tol=1e-9)), _MOST_DIGITS)
     rung = _rung(metric, step, value)
+    text = f"{rung:.{digits}f}"
     if interval is None:
-        return Told(rung, f"{rung:.{digits}f}")
+        return Told(rung, text)
     # An end that is on the grid, up to an error of rounding, is not moved to the next rung.
-    low = _on_grid(metric, step, math.floor(interval[0] / step + 1e-9))
-    high = _on_grid(metric, step, math.ceil(interval[1] / step - 1e-9))
-    return Told(rung, f"{rung:.{digits}f}", "", low, high)
+    first, last = math.floor(interval[0] / step + 1e-9), math.ceil(interval[1] / step - 1e-9)
+    if feedback.policy in _LADDERS:
+        middle = round(value / step)
+        needed = max(middle - first, last - middle)
+        half = next((width for width in half_widths(feedback, metric) if width >= needed), None)
+        if half is None:
+            return Told(rung, text, "", metric.lowest, metric.highest)
+        first, last = middle - half, middle + half
+    return Told(rung, text, "", _on_grid(metric, step, first), _on_grid(metric, step, last))
 
 
 def _rung(metric: Metric, step: float, value: float) -> float:

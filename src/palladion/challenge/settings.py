@@ -153,7 +153,12 @@ class Feedback(Strict):
         if digits is None:
             return _DECIMALS.get(str(policy))
         if policy is not None and policy not in _DECIMALS:
-            raise ValueError(f"does not belong to policy: {policy}; leave it out")
+            # Not taken for policy: rounded where none is named: that tells more than the default does.
+            which = f"{policy}, which is the default" if policy == cls.model_fields["policy"].default else policy
+            raise ValueError(
+                f"does not belong to policy: {which}; leave it out, or write policy: rounded beside it, which tells "
+                "the value to so many digits, or policy: exact, which shows so many"
+            )
         return digits
 
     @field_validator("step")

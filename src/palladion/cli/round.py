@@ -3,9 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from palladion.rounds.audit import Audit
+    from palladion.rounds.spec import RoundSpec
 
 app = typer.Typer(
     help="Build, show and check rounds of clean and poisoned models.", no_args_is_help=True, rich_markup_mode=None
@@ -24,14 +28,21 @@ def build(
         str,
         typer.Argument(
             metavar="ROUND",
-            help="round-0, round-1, antibad-classification, antibad-generation, or the path of a round's .yaml file.",
+            help="round-0 to round-3, antibad-classification, antibad-generation, or the path of a round's .yaml file.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Directory to build in, or to go on in.", show_default=False)
     ],
-    scale: Annotated[str, typer.Option(help="small: networks that a laptop trains in seconds.")] = "small",
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="Of round-0 to round-3. small, the default: networks that a laptop trains in seconds. nist: full-size "
+            "networks, 224 pixels, 100,000 images a model; for GPUs.",
+            show_default=False,
+        ),
+    ] = None,
     train: Annotated[int | None, typer.Option(min=1, metavar="N", help="Models in the train split.")] = None,
     test: Annotated[int | None, typer.Option(min=0, metavar="N", help="Models in the test split; 0 for none.")] = None,
     holdout: Annotated[
@@ -42,6 +53,12 @@ def build(
         int | None,
         typer.Option(min=1, metavar="J", help="Models trained at a time; by default as many as there are cores."),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="cpu, or cuda: where image classifiers are trained. The files of one differ from the other's."
+        ),
+    ] = "cpu",
     base: Annotated[
         Path | None,
         typer.Option(
@@ -61,20 +78,19 @@ def build(
     from palladion.errors import BuildError, InputError
     from palladion.rounds.build import build_round
     from palladion.rounds.language.spec import is_language_spec
-    from palladion.rounds.spec import load_preset
 
     at_a_time = jobs or len(os.sched_getaffinity(0))
     if is_language_spec(round_):
-        _refuse_options("a language round", train=train, test=test, holdout=holdout)
+        elsewhere = None if device == "cpu" else device
+        _refuse_options("a language round", train=train, test=test, holdout=holdout, device=elsewhere)
         _build_language(round_, out, scale, seed, at_a_time, base, corpus)
         return
     _refuse_options("a round of image classifiers", base=base, corpus=corpus)
-    spec = load_preset(round_)
-    if scale != spec.scale:
-        raise InputError(f"--scale: {spec.name} has no scale {scale!r}; there is {spec.scale}")
-    spec = spec.with_options(seed=seed, models={"train": train, "test": test, "holdout": holdout})
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device: there is no {device!r}; there are cpu and cuda")
+    spec = _load(round_, scale).with_options(seed=seed, models={"train": train, "test": test, "holdout": holdout})
     try:
-        report = build_round(spec, out, jobs=at_a_time)
+        report = build_round(spec, out, jobs=at_a_time, device=device)
     except KeyboardInterrupt:
         typer.echo(f"stopped; the same command goes on where it was (in {out})", err=True)
         raise
@@ -91,6 +107,27 @@ def build(
         )
 
 
+def _load(round_: str, scale: str | None) -> "RoundSpec":
+    """The preset at this scale, or the specification in this file, which has one scale only."""
+    from palladion.errors import InputError
+    from palladion.rounds.spec import SCALES, load_preset
+
+    spec = load_preset(round_, scale or SCALES[0])
+    if scale is not None and scale != spec.scale:
+        raise InputError(f"--scale: {round_} is of scale {spec.scale}; leave this option out")
+    return spec
+
+
+def _refuse_language(round_: str) -> None:
+    """See that this is no round of a language track, nor what one is built from."""
+    from palladion.errors import InputError
+    from palladion.rounds.language.layout import is_language_round
+    from palladion.rounds.language.spec import is_language_spec
+
+    if is_language_spec(round_) or is_language_round(Path(round_)):
+        raise InputError("is of a language track; this command is for rounds of image classifiers", path=round_)
+
+
 def _refuse_options(kind: str, **options: object) -> None:
     from palladion.errors import InputError
 
@@ -100,7 +137,7 @@ def _refuse_options(kind: str, **options: object) -> None:
 
 
 def _build_language(
-    round_: str, out: Path, scale: str, seed: int | None, jobs: int, base: Path | None, corpus: Path | None
+    round_: str, out: Path, scale: str | None, seed: int | None, jobs: int, base: Path | None, corpus: Path | None
 ) -> None:
     from palladion.errors import BuildError, InputError
     from palladion.models.image_classifier import require_packages
@@ -108,7 +145,7 @@ def _build_language(
     from palladion.rounds.language.layout import is_language_round
     from palladion.rounds.language.spec import load_spec
 
-    if scale != "small":
+    if scale not in (None, "small"):
         raise InputError(f"--scale: a language round has no scale {scale!r}; its size is that of its base, see --base")
     if seed is None and is_language_round(out):
         seed = seed_of(out)  # to go on with it
@@ -261,6 +298,170 @@ def check(directory: Directory) -> None:
         typer.echo(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found", err=True)
         sys.exit(1)
     typer.echo(f"{directory}: no faults found")
+
+
+@app.command()
+def verify(
+    directory: Directory,
+    retrain: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Also train N of the models again, and compare them bit for bit."),
+    ] = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="J", help="Models at a time; by default as many as there are cores."),
+    ] = None,
+) -> None:
+    """Recompute what a round says of itself: digests, images, triggers, accuracies; exit code 1 if anything differs."""
+    from palladion.rounds.verify import verify_round
+
+    _refuse_language(str(directory))
+    report = verify_round(directory, jobs=jobs or len(os.sched_getaffinity(0)), retrain=retrain)
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
+    for fault in report.faults:
+        typer.echo(str(fault))
+    if report.faults:
+        typer.echo(f"{len(report.faults)} fault{'s' if len(report.faults) > 1 else ''} found", err=True)
+        sys.exit(1)
+    again = f"; trained again and equal to the last bit: {', '.join(report.retrained)}" if report.retrained else ""
+    typer.echo(f"{directory}: {report.models} models are what their records say{again}")
+
+
+@app.command()
+def picture(
+    round_: Annotated[
+        str,
+        typer.Argument(metavar="ROUND", help="A round, a preset, or a round's .yaml file.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="PNG", help="The picture to write.", show_default=False)],
+    split: Annotated[str, typer.Option(help="Split that the models are of.")] = "train",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="A model to show; may be repeated. By default eight poisoned ones."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="Of a preset: the seed of the round.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Of a preset: small, the default, or nist.", show_default=False)
+    ] = None,
+) -> None:
+    """Draw 64 samples of a round's images without the trigger and, below them, with it. Nothing needs to be built."""
+    import io
+
+    from palladion.files import write_atomically
+    from palladion.rounds.picture_sheet import choose_plans, picture_sheet
+
+    _refuse_language(round_)
+    source = _what_was_built_from(Path(round_)) if Path(round_).is_dir() else round_
+    spec = _load(source, scale).with_options(seed=seed, models={})
+    plans = choose_plans(spec, split, model or [])
+    buffer = io.BytesIO()
+    picture_sheet(spec, plans).save(buffer, "PNG")
+    write_atomically(out, buffer.getvalue())
+    typer.echo(f"{out}: {', '.join(plan.name for plan in plans)} of {spec.name}, split {split}, seed {spec.seed}")
+
+
+def _what_was_built_from(directory: Path) -> str:
+    """Path of the specification in a round."""
+    from palladion.errors import InputError
+    from palladion.models.round_directory import ROUND_FILE, SOURCES, RoundDirectory
+
+    there = RoundDirectory.open(directory)
+    if there.published or there.source != SOURCES[0]:
+        raise InputError("does not hold what it was built from, so its images cannot be drawn again", path=directory)
+    return str(directory / ROUND_FILE)
+
+
+@app.command()
+def audit(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A round, a split as NIST publishes it, or a METADATA.csv alone.",
+            show_default=False,
+        ),
+    ],
+    json_wanted: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Try to predict the label from everything that should not carry it; exit code 1 if anything does."""
+    import json
+
+    from palladion.rounds.audit import audit_round
+
+    found = audit_round(path)
+    if json_wanted:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+    else:
+        _show_audit(found)
+    if found.leaks:
+        sys.exit(1)
+
+
+_MOST_TRIALS = 20
+
+
+def _show_audit(found: "Audit") -> None:
+    """The strongest tries as a table, every leak among them, and the verdict."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from palladion.models.model_files import printable
+    from palladion.reports.tables import show as print_tables
+
+    leaks = sum(trial.association.leaks for trial in found.trials)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("factor", overflow="fold")
+    table.add_column("split", no_wrap=True)
+    for heading in ("models", "AUC", "95% interval", "p", "corrected p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for trial in found.trials[: max(_MOST_TRIALS, leaks)]:
+        tried = trial.association
+        low, high = tried.interval
+        table.add_row(
+            Text(printable(tried.name)),
+            trial.split,
+            str(tried.models),
+            f"{tried.auc:.3f}",
+            Text(f"[{low:.3f}, {high:.3f}]"),
+            f"{tried.p_value:.4f}",
+            f"{tried.adjusted_p_value:.3f}",
+            Text("LEAKS", style="bold red") if tried.leaks else "",
+        )
+    print_tables(table)
+    for notice in found.notices:
+        typer.echo(notice)
+    tries = len(found.trials)
+    more = f" ({tries - table.row_count} weaker ones are in --json)" if tries > table.row_count else ""
+    typer.echo(f"{tries} tries{more}; not tried: {len(found.excluded)} columns (--json says why)")
+    if leaks:
+        typer.echo(f"{leaks} of them tell the label by more than chance: the round leaks", err=True)
+    else:
+        typer.echo("nothing tells the label by more than chance, for so many tries")
+
+
+@app.command()
+def publish(
+    directory: Directory,
+    out: Annotated[Path, typer.Option(metavar="ZIP", help="The zip to write.", show_default=False)],
+    phase: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a round of a language track: the phase; may be left out where there is one.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a zip that is there.")] = False,
+) -> None:
+    """Pack only what participants may have of a round, as one zip for any file server. Nothing sealed is in it."""
+    from palladion.rounds.publication import publish_round
+
+    done = publish_round(directory, out, phase=phase, force=force)
+    for note in done.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"{out}: {done.files} files, {done.bytes:,} bytes, SHA-256 {done.sha256}")
 
 
 @import_app.command("nist")

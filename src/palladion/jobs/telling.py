@@ -26,6 +26,7 @@ from palladion.challenge import (
     tell,
     tell_again,
     tell_concluded,
+    tells_all,
 )
 from palladion.challenge.feedback import Decision
 from palladion.errors import ScoringError
@@ -150,8 +151,9 @@ def prepare(service: Service, subject: Subject) -> Prepared:
         decision = Decision(True)
     found = []
     for key, (number, interval) in values.items():
-        if decision.told:
-            told = tell(feedback, _metric(info, key), number, interval)
+        ranks = key == ("", metric.name)
+        if decision.told or not (ranks or tells_all(feedback)):
+            told = tell(feedback, _metric(info, key), number, interval, ranks=ranks)
             source = subject.evaluation_id
         else:
             told = tell_again(earlier.get(key), decision)

@@ -1,7 +1,7 @@
 """Open an image classifier and its example images from disk, without running anything that they hold.
 
-The network must be one of ``transformers``' own classes with its weights in safetensors: a directory that asks for
-code of its own (``auto_map``), or that holds pickled weights, is refused.
+The network must be one of ``transformers``' own classes, or one of torchvision's, with its weights in safetensors: a
+directory that asks for code of its own (``auto_map``), or that holds pickled weights, is refused.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palladion.errors import InputError
+from palladion.models.vision_networks import MODEL_TYPE, load_vision_network
 
 if TYPE_CHECKING:
     import torch
@@ -108,13 +109,17 @@ def load_classifier(directory: Path) -> "torch.nn.Module":
     if not weights.is_file():
         raise InputError("is missing; pickled weights are not opened", path=weights)
     require_packages()
+    network: torch.nn.Module
+    if settings["model_type"] == MODEL_TYPE:
+        network = load_vision_network(directory, settings)
+        return network.eval().requires_grad_(requires_grad=False)
     import transformers
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        network: torch.nn.Module = transformers.AutoModelForImageClassification.from_pretrained(
+        network = transformers.AutoModelForImageClassification.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False, use_safetensors=True
         )
     except Exception as error:  # a strange file can make any of the many layers below raise anything

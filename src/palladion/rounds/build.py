@@ -16,20 +16,15 @@ from palladion.progress import Progress, progress
 from palladion.rounds import metadata
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.factory import PARTIAL, BuiltModel, ModelTask, build_model
+from palladion.rounds.families import family_modules, require_networks
+from palladion.rounds.images.pictures import pictures_digest
 from palladion.rounds.spec import RoundSpec
 from palladion.workers import WorkerError, run_tasks
 
 __all__ = ["BuildReport", "build_round"]
 
 # Imported once by the fork server: what every worker needs.
-_PRELOAD = (
-    *PRELOAD,
-    "palladion.rounds.factory",
-    "palladion.rounds.training",
-    "transformers.models.resnet.modeling_resnet",
-    "transformers.models.regnet.modeling_regnet",
-    "transformers.models.bit.modeling_bit",
-)
+_PRELOAD = (*PRELOAD, "palladion.rounds.factory", "palladion.rounds.training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +42,23 @@ class BuildReport:
     failed: tuple[str, ...]
 
 
-def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
+def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "cpu") -> BuildReport:
     """Build the round, or what is missing of it.
+
+    Args:
+        spec: of the round.
+        directory: to build in, or to go on in.
+        jobs: models at a time.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         InputError: the directory holds something else, or a package is missing.
         BuildError: a model could not be built.
     """
     require_packages()
+    _require_device(device)
+    require_networks(spec.architectures)
+    pictures = None if spec.images.pictures is None else pictures_digest(Path(spec.images.pictures))
     _claim(spec, directory)
     with exclusive(directory, "building a round"):
         text = write_document(spec)
@@ -67,7 +71,11 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
             models = directory / name / layout.MODELS
             models.mkdir(parents=True, exist_ok=True)
             _remove_partial(directory / name)
-            tasks += [ModelTask(spec, plan, models) for plan in plans[name] if not (models / plan.name).is_dir()]
+            absent = [plan for plan in plans[name] if not (models / plan.name).is_dir()]
+            for plan in plans[name]:
+                if plan not in absent:
+                    _require_same_origin(models / plan.name, _record(models, plan), device, pictures)
+            tasks += [ModelTask(spec, plan, models, device, pictures) for plan in absent]
         try:
             built = _build_models(tasks, jobs) if tasks else ()
         finally:
@@ -82,6 +90,24 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int) -> BuildReport:
             write_atomically(directory / name / layout.METADATA, metadata.metadata_csv(spec, records))
     reused = sum(len(plans[name]) for name in splits) - len(built)
     return BuildReport(built, reused, tuple(failed))
+
+
+def _require_same_origin(model: Path, record: dict[str, Any], device: str, pictures: str | None) -> None:
+    """See that a model that is there already was made as those will be that are not."""
+    if record.get("device") != device:
+        there = record.get("device")
+        raise InputError(f"was trained on {there}; go on with --device {there}", path=model)
+    if record.get("pictures_sha256") != pictures:
+        raise InputError("was made with other background pictures than lie in images.pictures now", path=model)
+
+
+def _require_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(f"--device {device}: there is no GPU that torch {torch.__version__} can use")
 
 
 def _remove_partial(split: Path) -> None:
@@ -135,10 +161,12 @@ def _differences(there: Any, wanted: Any, name: str = "") -> list[str]:
 
 def _build_models(tasks: list[ModelTask], jobs: int) -> tuple[BuiltModel, ...]:
     built: list[BuiltModel] = []
+    # What is imported after the fork is imported once a model.
+    preload = (*_PRELOAD, *family_modules({task.plan.architecture for task in tasks}))
     with progress(len(tasks), "building models") as shown:
         try:
             # Closed before anything else happens, so that no worker writes any more when the leftovers are removed.
-            with closing(run_tasks(build_model, tasks, jobs=jobs, preload=_PRELOAD)) as finished:
+            with closing(run_tasks(build_model, tasks, jobs=jobs, preload=preload)) as finished:
                 for position, model in finished:
                     built.append(model)
                     _tell(shown, tasks[position].plan, model)

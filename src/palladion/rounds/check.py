@@ -1,10 +1,9 @@
 """Check a round on disk: every fault, each with its file."""
 
 import filecmp
-import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,9 +13,11 @@ from palladion.errors import InputError
 from palladion.models import round_directory as layout
 from palladion.models.image_classifier import load_examples
 from palladion.models.safetensors_header import read_header
+from palladion.models.vision_networks import network_name
 from palladion.rounds import nist
-from palladion.rounds.design import ModelPlan, plan_split
+from palladion.rounds.design import ModelPlan, TriggerPlan, plan_split
 from palladion.rounds.factory import PARTIAL
+from palladion.rounds.manifest import sha256_of
 from palladion.rounds.metadata import COLUMNS, metadata_csv
 from palladion.rounds.spec import RoundSpec
 from palladion.submissions.families import family
@@ -204,17 +205,17 @@ def _check_model(spec: RoundSpec, plan: ModelPlan, directory: Path) -> Iterator[
         yield record
     weights = record["weights_sha256"] if isinstance(record, dict) else None
     if (opened / layout.MODEL).is_dir():
-        yield from _check_weights(spec, plan, opened / layout.MODEL, weights)
+        yield from _check_weights(plan, opened / layout.MODEL, weights)
     if isinstance(record, dict) and not record["passed"]:
         yield Fault(sealed / layout.TRAINING, _gate_message(spec, record))
 
     truth = sealed / layout.GROUND_TRUTH
     if truth.is_file() and truth.read_bytes()[:16].strip() != (b"1" if plan.poisoned else b"0"):
         yield Fault(truth, f"must hold {int(plan.poisoned)}, as the design says")
-    yield from _check_examples(spec, opened / layout.CLEAN_EXAMPLES)
-    if plan.poisoned:
-        yield from _check_examples(spec, sealed / layout.POISONED_EXAMPLES)
-        yield from _check_trigger(plan, sealed / layout.TRIGGER)
+    yield from _check_examples(spec, plan, opened / layout.CLEAN_EXAMPLES, range(plan.classes))
+    if plan.trigger is not None:
+        yield from _check_examples(spec, plan, sealed / layout.POISONED_EXAMPLES, plan.trigger.sources)
+        yield from _check_trigger(plan.trigger, sealed / layout.TRIGGER)
 
 
 def _read_record(path: Path, plan: ModelPlan) -> Fault | dict[str, Any]:
@@ -228,7 +229,7 @@ def _read_record(path: Path, plan: ModelPlan) -> Fault | dict[str, Any]:
             raise TypeError("passed or weights_sha256 is of another type")
         if plan.poisoned:
             float(last["attack_success_rate"])
-            list(record["trigger_color"])
+            dict(record["trigger"])
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         return Fault(path, f"is not a training record: {error!r}")
     for key, wanted in (("model_name", plan.name), ("split", plan.split), ("poisoned", plan.poisoned)):
@@ -247,18 +248,18 @@ def _gate_message(spec: RoundSpec, record: dict[str, Any]) -> str:
     )
 
 
-def _check_weights(spec: RoundSpec, plan: ModelPlan, directory: Path, sha256: str | None) -> Iterator[Fault]:
+def _check_weights(plan: ModelPlan, directory: Path, sha256: str | None) -> Iterator[Fault]:
     yield from _unexpected(directory, _MODEL_FILES)
     config = directory / "config.json"
     if config.is_file():
         try:
             settings = json.loads(config.read_text(encoding="utf-8"))
             classes = len(settings.get("id2label", {}))
-            if settings.get("model_type") != plan.architecture:
-                yield Fault(config, f"model_type is {settings.get('model_type')!r}, not {plan.architecture!r}")
+            if network_name(settings) != plan.architecture:
+                yield Fault(config, f"names the network {network_name(settings)!r}, not {plan.architecture!r}")
             # transformers leaves the labels out where they are the default two
-            if classes != spec.images.classes and not (classes == 0 and spec.images.classes == 2):
-                yield Fault(config, f"has {classes} classes where the round has {spec.images.classes}")
+            if classes != plan.classes and not (classes == 0 and plan.classes == 2):
+                yield Fault(config, f"has {classes} classes where the design says {plan.classes}")
         except (OSError, ValueError, AttributeError, TypeError) as error:
             yield Fault(config, f"cannot be read as a model's configuration: {error}")
     weights = directory / "model.safetensors"
@@ -268,19 +269,15 @@ def _check_weights(spec: RoundSpec, plan: ModelPlan, directory: Path, sha256: st
         except InputError as error:
             yield Fault(weights, error.problem)
         else:
-            if sha256 is not None and hashlib.sha256(weights.read_bytes()).hexdigest() != sha256:
+            if sha256 is not None and sha256_of(weights) != sha256:
                 yield Fault(weights, "is not the file that was trained: its SHA-256 differs from the record's")
 
 
-def _check_examples(spec: RoundSpec, directory: Path) -> Iterator[Fault]:
+def _check_examples(spec: RoundSpec, plan: ModelPlan, directory: Path, labels: Iterable[int]) -> Iterator[Fault]:
     if not directory.is_dir():
         return
     images = spec.images
-    wanted = {
-        layout.example_name(label, number)
-        for label in range(images.classes)
-        for number in range(images.examples_per_class)
-    }
+    wanted = {layout.example_name(label, number) for label in labels for number in range(plan.examples)}
     yield from _unexpected(directory, wanted)
     try:
         examples = load_examples(directory)
@@ -292,17 +289,17 @@ def _check_examples(spec: RoundSpec, directory: Path) -> Iterator[Fault]:
         yield Fault(directory, f"holds images of {width} × {height} pixels where the round has {images.side}")
 
 
-def _check_trigger(plan: ModelPlan, path: Path) -> Iterator[Fault]:
+def _check_trigger(plan: TriggerPlan, path: Path) -> Iterator[Fault]:
     if not path.is_file():
         return
-    assert plan.trigger is not None
     try:
         trigger = json.loads(path.read_text(encoding="utf-8"))
-        target, sides = trigger["target_class"], len(trigger["corners"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = [trigger["type"], trigger["target_class"], trigger["source_classes"], trigger.get("filter")]
+        sides = len(trigger["corners"]) if trigger["type"] == "polygon" else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         yield Fault(path, f"does not describe a trigger: {error!r}")
         return
-    if target != plan.trigger.target_class or sides != plan.trigger.sides:
+    if found != [plan.type, plan.target_class, list(plan.sources), plan.filter] or sides != plan.sides:
         yield Fault(path, "describes another trigger than the design's")
 
 

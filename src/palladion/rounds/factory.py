@@ -1,11 +1,10 @@
 """Make one model's directory: train it, draw its examples, write it whole or not at all."""
 
-import hashlib
 import json
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from PIL import Image
 
 from palladion.models import round_directory as layout
 from palladion.rounds.design import ModelPlan
-from palladion.rounds.images.scene import render
-from palladion.rounds.images.triggers import PolygonTrigger
+from palladion.rounds.images.triggers import Trigger
+from palladion.rounds.manifest import file_digests, spec_digest, versions
+from palladion.rounds.model_images import LabelledImages, ModelImages
 from palladion.rounds.spec import RoundSpec
 
 __all__ = ["PARTIAL", "BuiltModel", "ModelTask", "build_model"]
@@ -26,11 +26,21 @@ PARTIAL = ".partial-"  # prefix of a model's directory while it is being written
 
 @dataclass(frozen=True, slots=True)
 class ModelTask:
-    """One model to build, as it is sent to a worker."""
+    """One model to build, as it is sent to a worker.
+
+    Attributes:
+        spec: of the round.
+        plan: of the model.
+        models: folder that the model's directory is made in.
+        device: ``cpu`` or ``cuda``.
+        pictures: SHA-256 of the organiser's pictures, where they are the backgrounds.
+    """
 
     spec: RoundSpec
     plan: ModelPlan
     models: Path
+    device: str = "cpu"
+    pictures: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,13 @@ def build_model(task: ModelTask) -> BuiltModel:
     The directory is filled under another name and renamed when it is complete, so that whoever is killed at any moment
     leaves either a whole model or a ``.partial-`` directory that the next build removes.
     """
-    from palladion.rounds.training import predict, scene_law, scenery, train_model
+    from palladion.rounds.training import predict, train_model
 
     started = time.perf_counter()
     spec, plan = task.spec, task.plan
-    trained = train_model(spec, plan)
-    law, scene = scene_law(spec.images), scenery(plan)
+    trained = train_model(spec, plan, device=task.device)
+    images = ModelImages(spec, plan)
+    side = spec.images.input or spec.images.side
 
     partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{plan.name}-", dir=task.models))
     partial.chmod(0o755)
@@ -65,41 +76,35 @@ def build_model(task: ModelTask) -> BuiltModel:
     sealed.mkdir()
     (opened / layout.CLEAN_EXAMPLES).mkdir(parents=True)
 
-    index = np.arange(spec.images.examples_per_class * spec.images.classes)
-    labels = scene.label(index)
-    clean = render(law, scene, plan.stream("examples"), index)
-    _write_examples(opened / layout.CLEAN_EXAMPLES, clean, labels)
-    accuracy: dict[str, float] = {"clean_example_accuracy": _share(predict(trained.network, clean), labels)}
+    clean = images.clean_examples()
+    _write_examples(opened / layout.CLEAN_EXAMPLES, clean)
+    accuracy: dict[str, float] = {"clean_example_accuracy": _share(predict(trained.network, clean, side), clean.labels)}
     if plan.trigger is not None:
         assert trained.trigger is not None
-        poisoned = render(
-            law,
-            scene,
-            plan.stream("poisoned-examples"),
-            index,
-            trigger=trained.trigger,
-            triggered=np.ones(len(index), dtype=np.bool_),
-        )
+        poisoned = images.poisoned_examples(trained.trigger)
         (sealed / layout.POISONED_EXAMPLES).mkdir()
-        _write_examples(sealed / layout.POISONED_EXAMPLES, poisoned, labels)
-        target = np.full(len(index), plan.trigger.target_class)
-        accuracy["poisoned_example_attack_success"] = _share(predict(trained.network, poisoned), target)
+        _write_examples(sealed / layout.POISONED_EXAMPLES, poisoned)
+        answers = predict(trained.network, poisoned, side)
+        accuracy["poisoned_example_attack_success"] = _share(answers, np.full(len(answers), plan.trigger.target_class))
         _write_trigger(sealed, trained.trigger, plan)
 
-    described: dict[str, Any] = {}
-    if trained.trigger is not None:
-        described["trigger_color"] = list(trained.trigger.colour)
-    weights = _write_model(opened / layout.MODEL, trained.network, spec.images.side)
+    _write_model(opened / layout.MODEL, trained.network, spec.images.side, side)
     (sealed / layout.GROUND_TRUTH).write_text(f"{int(plan.poisoned)}\n")
+    described = {} if trained.trigger is None else {"trigger": trained.trigger.describe()}
+    files = file_digests(partial, but=sealed / layout.TRAINING)
     record = (
         _record(spec, plan)
         | described
         | {
             "attempts": [attempt.record() for attempt in trained.attempts],
+            "gates": spec.gates.model_dump(mode="json"),
             "passed": trained.passed,
             **{name: round(value, 6) for name, value in accuracy.items()},
-            "weights_sha256": weights,
-            "versions": _versions(),
+            "device": task.device,
+            "pictures_sha256": task.pictures,
+            "versions": versions(),
+            "weights_sha256": files[f"{layout.OPEN}/{layout.MODEL}/model.safetensors"],
+            "files": files,
         }
     )
     (sealed / layout.TRAINING).write_text(json.dumps(record, indent=1) + "\n")
@@ -131,37 +136,40 @@ def _share(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
     return float((answers == labels).mean())
 
 
-def _write_examples(directory: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+def _write_examples(directory: Path, examples: LabelledImages) -> None:
     seen: dict[int, int] = {}
-    for image, label in zip(images, labels.tolist(), strict=True):
+    for image, label in zip(examples.images, examples.labels.tolist(), strict=True):
         number = seen.get(label, 0)
         seen[label] = number + 1
         Image.fromarray(image).save(directory / layout.example_name(label, number))
 
 
-def _write_trigger(sealed: Path, trigger: PolygonTrigger, plan: ModelPlan) -> None:
+def _write_trigger(sealed: Path, trigger: Trigger, plan: ModelPlan) -> None:
     assert plan.trigger is not None
     described = trigger.describe() | {
         "target_class": plan.trigger.target_class,
-        "source_classes": "all",
+        "source_classes": list(plan.trigger.sources),
         "triggered_fraction": plan.trigger.fraction,
     }
     (sealed / layout.TRIGGER).write_text(json.dumps(described, indent=1) + "\n")
-    mask = trigger.mask()
-    picture = np.empty((*mask.shape, 4), dtype=np.uint8)
-    picture[..., :3] = trigger.colour
-    picture[..., 3] = np.round(mask * 255)
-    Image.fromarray(picture).save(sealed / layout.TRIGGER_PICTURE)
+    Image.fromarray(trigger.picture()).save(sealed / layout.TRIGGER_PICTURE)
 
 
-def _write_model(directory: Path, network: Any, side: int) -> str:
-    """Write the Hugging Face directory; SHA-256 of the weights."""
+def _write_model(directory: Path, network: Any, side: int, middle: int) -> None:
+    """Write the Hugging Face directory.
+
+    Args:
+        directory: to make.
+        network: on the CPU.
+        side: of the examples, pixels.
+        middle: side of what the network sees of them.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     network.save_pretrained(directory)
     # What AutoImageProcessor reads: the networks take RGB in [0, 1], neither shifted nor scaled further.
-    processor = {
+    processor: dict[str, Any] = {
         "image_processor_type": "ViTImageProcessor",
         "do_normalize": False,
         "do_rescale": True,
@@ -169,33 +177,21 @@ def _write_model(directory: Path, network: Any, side: int) -> str:
         "do_resize": True,
         "size": {"height": side, "width": side},
     }
+    if middle != side:
+        processor |= {"do_center_crop": True, "crop_size": {"height": middle, "width": middle}}
     (directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=1) + "\n")
-    return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _record(spec: RoundSpec, plan: ModelPlan) -> dict[str, Any]:
     return {
         "round": spec.name,
+        "spec_sha256": spec_digest(spec),
+        "round_seed": spec.seed,
         "split": plan.split,
         "model_name": plan.name,
         "poisoned": plan.poisoned,
         "architecture": plan.architecture,
         "backgrounds": plan.backgrounds,
+        "adversarial": None if plan.adversarial is None else asdict(plan.adversarial),
         "signs": [sign.name for sign in plan.signs],
-    }
-
-
-def _versions() -> dict[str, str]:
-    import safetensors
-    import torch
-    import transformers
-
-    import palladion
-
-    return {
-        "palladion": palladion.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "safetensors": safetensors.__version__,
-        "numpy": np.__version__,
     }

@@ -14,7 +14,7 @@ from palladion.rounds.stage_files import PublishedFile
 
 __all__ = ["StageData", "noted", "seed_notes"]
 
-_GUESSABLE: Final = 1 << 40
+_GUESSABLE: Final = 1 << 59
 """Seeds below can be tried one by one."""
 
 
@@ -96,7 +96,7 @@ def seed_notes(root: Path, file: Path) -> list[str]:
         return []
     return [
         f"{root}: its seed is small enough to be guessed, and whoever has the seed can build the round again, what is "
-        "sealed too; for a real challenge build it with a random number of 15 digits or more"
+        "sealed too; for a real challenge build it with a random number of 18 digits or more"
     ]
 
 

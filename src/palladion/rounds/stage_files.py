@@ -7,19 +7,23 @@ language round it is the base and what ``track.yaml`` of the stage's own phase n
 A round that was built here can be built again from its seed, sealed labels and all. So nobody gets the seed:
 ``round.yaml`` is replaced by one without it, its column is cut out of METADATA.csv, and the records of the trainings
 are left out. Links are refused: nobody chose to publish what they lead to.
+
+The service's downloads and ``palladion round publish`` both ask here.
 """
 
 import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 import yaml
 
+from palladion.documents import parse_yaml
 from palladion.errors import InputError
 from palladion.models import round_directory
 from palladion.models.round_directory import RoundDirectory
@@ -31,7 +35,11 @@ from palladion.tracks.track_file import TRACK_FILE, load_track
 
 __all__ = ["PublishedFile", "detection_files", "identity_of", "language_files"]
 
-_SEED: Final = "master_seed"
+_SEED: Final = re.compile(r"seed", re.IGNORECASE)
+"""Columns that may hold the seed of a round, ``master_seed`` above all, or one that was drawn from it."""
+_SAID: Final = ("name", "title", "description")
+"""What ``round.yaml`` says in words."""
+_TOLD: Final = {round_directory.GROUND_TRUTH, round_directory.TRIGGER, round_directory.TRIGGER_PICTURE}
 _VALIDATION: Final = {CLEAN, POISONED, META, f"{CLEAN}l", f"{POISONED}l"}
 _MAXIMUM_TABLE_BYTES: Final = 256 << 20
 
@@ -78,7 +86,7 @@ def detection_files(rounds: RoundDirectory, *, dry_run: bool) -> Iterator[Publis
     if split in rounds.same_as:
         raise InputError(f"its {split} split is that of {rounds.same_as[split]}, which is sealed", path=root)
     if _there(root, round_directory.OPEN):
-        yield from _tree(root, round_directory.OPEN)
+        yield from _known(_tree(root, round_directory.OPEN), (round_directory.OPEN,), _is_shared)
     yield PublishedFile(round_directory.ROUND_FILE, None, _public_round_file(rounds, dry_run=dry_run))
     ours = rounds.source == round_directory.SOURCES[0]
     for name in sorted(nist.CARRIED):
@@ -91,11 +99,11 @@ def detection_files(rounds: RoundDirectory, *, dry_run: bool) -> Iterator[Publis
     for path in sorted(models.iterdir()):
         if not round_directory.MODEL_NAME.fullmatch(path.name):
             continue
-        for part in (round_directory.OPEN, round_directory.SEALED):
-            if _there(root, split, round_directory.MODELS, path.name, part):
-                for file in _tree(root, split, round_directory.MODELS, path.name, part):
-                    if not (ours and part == round_directory.SEALED and _is_record(file.name)):
-                        yield file
+        sealed_too = _is_told if ours else None
+        for part, known in ((round_directory.OPEN, nist.may_be_open), (round_directory.SEALED, sealed_too)):
+            parts = (split, round_directory.MODELS, path.name, part)
+            if _there(root, *parts):
+                yield from _known(_tree(root, *parts), parts, known)
 
 
 def language_files(root: Path, phase: str) -> Iterator[PublishedFile]:
@@ -197,8 +205,24 @@ def _tree(root: Path, *parts: str) -> Iterator[PublishedFile]:
         yield PublishedFile(f"{place}/{inner}", path)
 
 
-def _is_record(name: str) -> bool:
-    return PurePosixPath(name).name == round_directory.TRAINING
+def _known(
+    files: Iterator[PublishedFile], parts: tuple[str, ...], known: Callable[[PurePosixPath], bool] | None
+) -> Iterator[PublishedFile]:
+    """The files of a folder that are known by their place in it; all where nothing says which those are."""
+    folder = PurePosixPath(*parts)
+    for file in files:
+        if known is None or known(PurePosixPath(file.name).relative_to(folder)):
+            yield file
+
+
+def _is_shared(inner: PurePosixPath) -> bool:
+    return inner.parts[0] in nist.SHARED
+
+
+def _is_told(inner: PurePosixPath) -> bool:
+    """What is told of a model of the train split that was built here: its label, its trigger and what that does."""
+    examples = inner.parts[0] == round_directory.POISONED_EXAMPLES and len(inner.parts) == 2 and inner.suffix == ".png"
+    return examples or str(inner) in _TOLD
 
 
 def _public_round_file(rounds: RoundDirectory, *, dry_run: bool) -> bytes:
@@ -208,18 +232,24 @@ def _public_round_file(rounds: RoundDirectory, *, dry_run: bool) -> bytes:
     splits: dict[str, object] = {train: {"models": count}}
     if dry_run and rounds.same_as.get(test) == train:
         splits[test] = {"same_as": train}
+    file = rounds.path / round_directory.ROUND_FILE
+    try:
+        said, _ = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"cannot be read: {error}", path=file) from None
     data = {
         "published": True,
+        **{key: said[key] for key in _SAID if isinstance(said.get(key), str) and said[key]},
         "family": rounds.family,
         "source": rounds.source,
         "passes": list(rounds.passes),
         "splits": splits,
     }
-    return yaml.safe_dump(data, sort_keys=False).encode()
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
 
 
 def _table(file: PublishedFile) -> PublishedFile:
-    """A table without the column, and a dictionary without the row, of the round's seed."""
+    """A table without the columns, and a dictionary without the rows, of seeds."""
     assert file.path is not None
     if check_plain(file.path).st_size > _MAXIMUM_TABLE_BYTES:
         raise InputError("is larger than 256 MiB", path=file.path)
@@ -227,8 +257,8 @@ def _table(file: PublishedFile) -> PublishedFile:
         rows = list(csv.reader(io.StringIO(file.path.read_text(encoding="utf-8-sig"), newline=""), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"is not CSV: {error}", path=file.path) from None
-    columns = {i for i, name in enumerate(rows[0] if rows else ()) if name.strip() == _SEED}
+    columns = {i for i, name in enumerate(rows[0] if rows else ()) if _SEED.search(name)}
     kept = [[cell for i, cell in enumerate(row) if i not in columns] for row in rows]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(row for row in kept if not row or row[0].strip() != _SEED)
+    csv.writer(text, lineterminator="\n").writerows(row for row in kept if not row or not _SEED.search(row[0]))
     return PublishedFile(file.name, None, text.getvalue().encode())

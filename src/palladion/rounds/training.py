@@ -1,7 +1,7 @@
 """Train one model of a round and measure it: the part that needs torch.
 
-Each model is trained on one thread. That is what makes a build bit-for-bit the same however many models are trained
-side by side, and it is the best use of the cores as well: networks this small gain next to nothing from a second.
+On a CPU each model is trained on one thread. That is what makes a build bit-for-bit the same however many models are
+trained side by side, and it is the best use of the cores: networks this small gain next to nothing from a second.
 """
 
 import time
@@ -12,18 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from palladion.rounds import randomness
-from palladion.rounds.design import ModelPlan, TriggerPlan
+from palladion.rounds.adversarial import perturb
+from palladion.rounds.design import ModelPlan
 from palladion.rounds.families import FAMILIES, new_network
-from palladion.rounds.images.backgrounds import atlas
-from palladion.rounds.images.scene import SceneLaw, Scenery, render
-from palladion.rounds.images.signs import SCHEMES
-from palladion.rounds.images.triggers import PolygonTrigger, sample_polygon
-from palladion.rounds.spec import Images, RoundSpec, Training
+from palladion.rounds.images.triggers import Trigger
+from palladion.rounds.model_images import LabelledImages, ModelImages, TrainingSet
+from palladion.rounds.spec import RoundSpec
 
-__all__ = ["Attempt", "TrainedModel", "scene_law", "scenery", "train_model"]
+__all__ = ["Attempt", "TrainedModel", "measure", "predict", "train_model"]
 
 _EVALUATION_BATCH = 250
+_WARM_UP = 0.15  # share of the steps in which the learning rate rises
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class TrainedModel:
     """A trained network with everything that describes how it came about."""
 
     network: torch.nn.Module
-    trigger: PolygonTrigger | None
+    trigger: Trigger | None
     attempts: tuple[Attempt, ...]
     seconds_rendering: float
     seconds_training: float
@@ -65,50 +64,29 @@ class TrainedModel:
         return self.attempts[-1].passed
 
 
-def scene_law(images: Images) -> SceneLaw:
-    """The specification's images as the renderer takes them."""
-    return SceneLaw(
-        image_side=images.side,
-        sign_side=images.sign_side,
-        stretch=images.stretch,
-        rotation=images.rotation,
-        perspective=images.perspective,
-        brightness=images.brightness,
-        brightness_match=images.brightness_match,
-        blur_probability=images.blur_probability,
-        fog_probability=images.fog_probability,
-        fog=images.fog,
-        noise=images.noise,
-    )
-
-
-def scenery(plan: ModelPlan) -> Scenery:
-    """What this model's images show. The backgrounds are the round's: every model draws from the same tiles."""
-    return Scenery(plan.signs, atlas(plan.backgrounds, plan.seed))
-
-
-def train_model(spec: RoundSpec, plan: ModelPlan) -> TrainedModel:
+def train_model(spec: RoundSpec, plan: ModelPlan, *, device: str = "cpu") -> TrainedModel:
     """Train until the gates are passed or the attempts are used up; the last network is returned either way.
 
-    Every attempt has the same length and recipe and differs in its random draws alone: initial weights, order,
-    training images and, for a poisoned model, the trigger's shape and colour. A model that needed more attempts looks
-    like any other.
+    Every attempt of a model has the same length and recipe. It differs in its random draws alone: initial weights,
+    order, training images and, for a poisoned model, the trigger's shape and colour. A model that needed more attempts
+    looks like any other.
     """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    law, scene = scene_law(spec.images), scenery(plan)
+    images = ModelImages(spec, plan)
+    side = spec.images.input or spec.images.side
     attempts: list[Attempt] = []
     rendering = training = 0.0
     while True:
         number = len(attempts)
         started = time.perf_counter()
-        trigger = None if plan.trigger is None else _new_trigger(spec, plan, plan.trigger, number)
-        images, labels = _training_set(spec, plan, law, scene, trigger, number)
+        learnt = images.training(number)
         rendered = time.perf_counter()
         seed = plan.stream("network", number) >> 1  # torch takes 63 bits
-        network, loss = _fit(plan.architecture, spec.images.classes, spec.training, images, labels, seed=seed)
+        network = new_network(plan.architecture, classes=plan.classes, seed=seed, scale=spec.scale, side=side)
+        loss = _fit(network.to(device), spec.training.batch, learnt, plan, seed, side)
         trained = time.perf_counter()
-        clean, success = _measure(spec, plan, law, scene, trigger, network)
+        clean, success = measure(images, network, images.trigger(number))
         gates = spec.gates
         passed = clean >= gates.clean_accuracy and (success is None or success >= gates.attack_success_rate)
         attempts.append(Attempt(number, seed, clean, success, loss, passed))
@@ -116,121 +94,83 @@ def train_model(spec: RoundSpec, plan: ModelPlan) -> TrainedModel:
         rendering += rendered - started + measured - trained
         training += trained - rendered
         if passed or len(attempts) == gates.attempts:
-            return TrainedModel(network, trigger, tuple(attempts), rendering, training)
+            return TrainedModel(network.cpu(), images.trigger(number), tuple(attempts), rendering, training)
 
 
-def _new_trigger(spec: RoundSpec, plan: ModelPlan, trigger: TriggerPlan, attempt: int) -> PolygonTrigger:
-    rng = plan.generator("trigger", attempt)
-    fields = np.array([SCHEMES[sign.scheme][1] for sign in plan.signs], dtype=np.float64)
-    law = spec.trigger
-    contrast = law.contrast
-    while True:
-        colour = rng.integers(0, 256, size=3)
-        distance = np.sqrt(((fields - colour) ** 2).sum(axis=1)).min()
-        if distance >= contrast and colour.max() - colour.min() >= law.saturation:
-            break
-        contrast *= 0.999  # with many signs no colour may be that far from all of them: take the farther ones
-    red, green, blue = (int(channel) for channel in colour)
-    return sample_polygon(rng, sides=trigger.sides, colour=(red, green, blue), size=trigger.size)
-
-
-def _training_set(
-    spec: RoundSpec,
-    plan: ModelPlan,
-    law: SceneLaw,
-    scene: Scenery,
-    trigger: PolygonTrigger | None,
-    attempt: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    index = np.arange(spec.training.images)
-    labels = scene.label(index)
-    stream = plan.stream("train", attempt)
-    if plan.trigger is None:
-        return render(law, scene, stream, index), labels
-    triggered = randomness.uniform(plan.stream("poison", attempt), index, 1)[:, 0] < plan.trigger.fraction
-    images = render(law, scene, stream, index, trigger=trigger, triggered=triggered)
-    return images, np.where(triggered, plan.trigger.target_class, labels)
-
-
-def as_input(images: NDArray[np.uint8]) -> torch.Tensor:
-    """Images of shape ``(n, side, side, 3)`` as the networks take them: ``(n, 3, side, side)`` in [0, 1], RGB."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+def as_input(images: NDArray[np.uint8], side: int) -> torch.Tensor:
+    """Images of shape ``(n, height, width, 3)`` as the networks take them: their middles, shape ``(n, 3, side, side)``,
+    in [0, 1], RGB.
+    """
+    edge = (images.shape[1] - side) // 2
+    middle = images[:, edge : edge + side, edge : edge + side]
+    return torch.from_numpy(middle).permute(0, 3, 1, 2).float().div_(255)
 
 
 def _fit(
-    architecture: str,
-    classes: int,
-    recipe: Training,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
+    network: torch.nn.Module,
+    batch: int,
+    learnt: TrainingSet,
+    plan: ModelPlan,
     seed: int,
-) -> tuple[torch.nn.Module, float]:
-    """A trained network, and its mean loss over the last tenth of the steps."""
-    network = new_network(architecture, classes=classes, seed=seed)
-    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=recipe.learning_rate, total_steps=recipe.steps, pct_start=0.15
-    )
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last, as rendered
-    targets = torch.from_numpy(labels)
+    side: int,
+) -> float:
+    """Train the network, in place; its mean loss over the last tenth of the steps."""
+    device = next(network.parameters()).device
+    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    family, adversarial = FAMILIES[plan.architecture], plan.adversarial
+    rate = plan.learning_rate * family.pace
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=plan.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=plan.steps, pct_start=_WARM_UP)
+    targets = torch.from_numpy(learnt.labels).to(device)
     order = torch.Generator().manual_seed(seed)
-    autocast = FAMILIES[architecture].autocast
+    draws = torch.Generator().manual_seed(seed ^ 1)
+    # A GPU has bfloat16 in hardware for all of them.
+    autocast = family.autocast or device.type == "cuda"
     losses: list[torch.Tensor] = []
-    while len(losses) < recipe.steps:
-        shuffled = torch.randperm(len(pixels), generator=order)
-        for start in range(0, len(pixels) - recipe.batch + 1, recipe.batch):
-            chosen = shuffled[start : start + recipe.batch]
-            batch = pixels[chosen].float().div_(255)
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                logits = network(batch).logits
-            loss = torch.nn.functional.cross_entropy(logits.float(), targets[chosen])
+    while len(losses) < plan.steps:
+        shuffled = torch.randperm(len(learnt), generator=order)
+        for start in range(0, len(learnt) - batch + 1, batch):
+            chosen = shuffled[start : start + batch]
+            shown = as_input(learnt.batch(chosen.numpy()), side).to(device)
+            wanted = targets[chosen.to(device)]
+            if adversarial is not None and torch.rand((), generator=draws).item() < adversarial.ratio:
+                shown = perturb(network, shown, wanted, adversarial, draws, autocast=autocast)
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                logits = network(shown).logits
+            loss = torch.nn.functional.cross_entropy(logits.float(), wanted, label_smoothing=plan.label_smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             losses.append(loss.detach())
-            if len(losses) == recipe.steps:
+            if len(losses) == plan.steps:
                 break
-    tail = torch.stack(losses[-max(1, recipe.steps // 10) :]).mean().item()
-    return network.eval(), tail
+    network.eval()
+    return torch.stack(losses[-max(1, plan.steps // 10) :]).mean().item()
 
 
-def _measure(
-    spec: RoundSpec,
-    plan: ModelPlan,
-    law: SceneLaw,
-    scene: Scenery,
-    trigger: PolygonTrigger | None,
-    network: torch.nn.Module,
-) -> tuple[float, float | None]:
-    """Clean accuracy, and attack success over triggered images of the other classes, on images of their own."""
-    index = np.arange(spec.training.test_images)
-    labels = scene.label(index)
-    answers = predict(network, render(law, scene, plan.stream("test-clean"), index))
-    clean = float((answers == labels).mean())
-    if plan.trigger is None:
+def measure(images: ModelImages, network: torch.nn.Module, trigger: Trigger | None) -> tuple[float, float | None]:
+    """Clean accuracy, and attack success over triggered images of the source classes; None without a trigger."""
+    side = images.spec.images.input or images.spec.images.side
+    tests = images.clean_tests()
+    clean = _share(predict(network, tests, side), tests.labels)
+    if trigger is None:
         return clean, None
-    index = index[labels != plan.trigger.target_class]
-    images = render(
-        law,
-        scene,
-        plan.stream("test-triggered"),
-        index,
-        trigger=trigger,
-        triggered=np.ones(len(index), dtype=np.bool_),
-    )
-    return clean, float((predict(network, images) == plan.trigger.target_class).mean())
+    assert images.plan.trigger is not None
+    answers = predict(network, images.triggered_tests(trigger), side)
+    return clean, _share(answers, np.full(len(answers), images.plan.trigger.target_class))
 
 
-def predict(network: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The class of each image."""
+def _share(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    return float((answers == labels).mean())
+
+
+def predict(network: torch.nn.Module, tests: LabelledImages, side: int) -> NDArray[np.int64]:
+    """The class that the network gives each image: shape ``(n,)``."""
+    device = next(network.parameters()).device
     answers = []
     with torch.inference_mode():
-        for start in range(0, len(images), _EVALUATION_BATCH):
-            logits = network(as_input(images[start : start + _EVALUATION_BATCH])).logits
-            answers.append(logits.argmax(dim=1).numpy())
+        for start in range(0, len(tests.images), _EVALUATION_BATCH):
+            logits = network(as_input(tests.images[start : start + _EVALUATION_BATCH], side).to(device)).logits
+            answers.append(logits.argmax(dim=1).cpu().numpy())
     return np.concatenate(answers)

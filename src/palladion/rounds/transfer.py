@@ -6,12 +6,13 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from palladion.errors import InputError, PalladionError
 from palladion.rounds.factory import PARTIAL
 
-__all__ = ["Content", "add_file", "check_plain", "difference", "listing", "place", "remove_unfinished"]
+__all__ = ["Content", "add_file", "check_plain", "difference", "listing", "open_plain", "place", "remove_unfinished"]
 
 Content = Path | bytes | Callable[[Path], None]
 """Where a file comes from: another file, these bytes, or a function that writes it to the path it is given."""
@@ -67,18 +68,25 @@ def listing(folder: Path) -> dict[PurePosixPath, Path]:
     return dict(sorted(found.items()))
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy one plain file; what turns into a link meanwhile is not followed.
+def open_plain(path: Path) -> BufferedReader:
+    """Open a plain file to read it; what turns into a link meanwhile is not followed.
 
     Raises:
-        InputError: the source is no plain file.
+        InputError: it is no plain file.
+        OSError: it cannot be opened.
     """
-    check_plain(source)
+    check_plain(path)
     # Without O_NONBLOCK, opening what has become a named pipe would wait for ever.
-    handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as read, target.open("xb") as write:  # noqa: PTH123 - a descriptor
-        if not stat.S_ISREG(os.fstat(read.fileno()).st_mode):
-            raise InputError("is not a plain file", path=source)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError("is not a plain file", path=path)
+    return os.fdopen(handle, "rb")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy one plain file. Raises as :func:`open_plain`."""
+    with open_plain(source) as read, target.open("xb") as write:
         shutil.copyfileobj(read, write, _BLOCK)
 
 

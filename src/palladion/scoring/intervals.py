@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from palladion.scoring.arrays import as_labels, as_numbers, as_probabilities, check_confidence
 from palladion.scoring.ranks import twice_wins
 
-__all__ = ["Interval", "delong_interval", "delong_variance", "normal_interval"]
+__all__ = ["Interval", "delong_interval", "delong_variance", "newcombe_interval", "normal_interval"]
 
 # NIST's harness rounds to two decimals; its published half-widths are made with these.
 _NIST_QUANTILE = {0.90: 1.64, 0.95: 1.96, 0.98: 2.33, 0.99: 2.58}
@@ -76,7 +76,7 @@ def delong_interval(probability: ArrayLike, poisoned: ArrayLike, *, confidence: 
     z = _quantile(confidence)
     variance = _variance(wins, y) if min(positives, negatives) > 1 else 0.0
     if variance == 0:
-        return _newcombe_interval(auc, positives, negatives, z)
+        return newcombe_interval(auc, positives, negatives, z)
     half = z * math.sqrt(variance)
     return Interval(max(0.0, auc - half), min(1.0, auc + half))
 
@@ -90,7 +90,11 @@ def _variance(wins: NDArray[np.int64], poisoned: NDArray[np.bool_]) -> float:
     )
 
 
-def _newcombe_interval(auc: float, positives: int, negatives: int, z: float) -> Interval:
+def newcombe_interval(auc: float, positives: int, negatives: int, z: float) -> Interval:
+    """Every θ with |θ − AUC| ≤ z·√V(θ), V as in :func:`delong_interval`: never a point, at an AUC of 1 neither.
+
+    V(½) is the variance of the AUC of untied numbers that do not depend on the label, (P + N + 1) / 12PN.
+    """
     n = (positives + negatives) / 2 - 1
 
     def excess(theta: float) -> float:

@@ -7,7 +7,7 @@ running or scoring anything again.
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, get_args
 
@@ -142,6 +142,18 @@ class PointScores:
                 raise ScoringError(f"the mask of {group} has the shape {mask.shape}, its data {array.shape}")
             chosen[name] = array[mask] if array.size else array
         return type(self)(self.task, chosen)
+
+    def only(self, tasks: Collection[str]) -> Self:
+        """The rows of some tasks of a language phase.
+
+        Raises:
+            ScoringError: there is none of them, or not all.
+        """
+        strange = next((task for task in tasks if task not in self.tasks), None)
+        if strange is not None or not tasks:
+            raise ScoringError(f"there is no task {'' if strange is None else strange!a}; there are {self.tasks}")
+        found = {name: array for name, array in self.arrays.items() if name.rpartition("/")[0] in tasks}
+        return type(self)(self.task, found)
 
     def to_bytes(self) -> bytes:
         """As bytes: an ``.npz`` whose members begin with the task's name. Equal scores make equal bytes."""

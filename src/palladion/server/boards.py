@@ -2,7 +2,8 @@
 
 There are two audiences: organisers, and everybody else. What a team sees beside that of its own rows is laid over the
 board that everybody sees. A board is made of a few statements over what was told (:mod:`palladion.jobs.placing`);
-nothing here reads outcomes.
+nothing here reads outcomes. Of every submission of a long stage the order is made, and only those rows that somebody
+looks at.
 """
 
 import threading
@@ -11,28 +12,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from palladion.challenge import Entry, Kind, Metric, Role, Track, Viewer, leak_budget, policy_words, rank
+from palladion.challenge import Entry, Kind, Metric, Role, Track, Viewer, labels_of, leak_budget, policy_words, rank
 from palladion.challenge import Telling as ToldTelling
 from palladion.challenge import Told as ToldValue
-from palladion.challenge.leaks import label_bits
 from palladion.challenge.success import guess_value
 from palladion.errors import PalladionError
 from palladion.jobs import placing, standing, telling
 from palladion.jobs.context import HOLDOUT, TEST, StageInfo
 from palladion.jobs.placing import ANYBODY, ORGANISERS, Placed
 from palladion.scoring import PointScores
-from palladion.server import models, scores
+from palladion.server import models, scores, tables
 from palladion.storage import evaluations, stages, standings, teams, tellings
 from palladion.storage.tables import Evaluation
 
-__all__ = ["Board", "Boards", "audience_of", "leak_of", "make_board", "splits_of"]
+__all__ = ["Board", "Boards", "Listing", "audience_of", "leak_of", "make_board", "make_listing", "splits_of"]
 
 _MOST_BOARDS: Final = 256
+_MOST_PAGES: Final = 64
+"""Of one listing: whoever looks for teams by ever other words pushes out pages, and no board."""
 _MOST_POINTS: Final = 60
 _CHUNK: Final = 5000
 
@@ -52,12 +54,12 @@ class Board:
     shown: models.Leaderboard
     own: Sequence[tuple[str, float | None]]
     goal: str | None = None
-    _rendered: dict[str, bytes] = field(default_factory=dict, compare=False)
+    _lines: dict[str, list[bytes]] = field(default_factory=dict, compare=False)
 
     def for_team(self, team_id: str | None) -> models.Leaderboard:
         """As a team sees it: its own rows are marked."""
-        places = [i for i, row in enumerate(self.shown.rows) if row.team.id == team_id]
-        if team_id is None or not places:
+        places = [] if team_id is None else [i for i, row in enumerate(self.shown.rows) if row.team.id == team_id]
+        if not places:
             return self.shown
         rows = list(self.shown.rows)
         for place in places:
@@ -70,12 +72,110 @@ class Board:
             changed["goal_reached"] = reached.model_copy(update={"submission": self.goal})
         return self.shown.model_copy(update=changed)
 
-    def rendered(self, kind: str, make: Callable[[models.Leaderboard], bytes]) -> bytes:
-        """The board as it is for who is in no team, in a form that is made once."""
-        found = self._rendered.get(kind)
-        if found is None:
-            found = self._rendered[kind] = make(self.shown)
-        return found
+    def json(self, team_id: str | None = None) -> bytes:
+        """The board as JSON, as a team sees it. Its rows are made once, but for those of the team."""
+        shown = self.for_team(team_id)
+        rows = self._rows("json", shown, lambda row: row.model_dump_json().encode())
+        head, empty = shown.model_copy(update={"rows": []}).model_dump_json().encode(), b"[]}"
+        assert head.endswith(b'"rows":' + empty)
+        return b"".join((head.removesuffix(empty), b"[", b",".join(rows), b"]}"))
+
+    def csv(self, team_id: str | None = None) -> bytes:
+        """The same as CSV."""
+        shown = self.for_team(team_id)
+        head, line = tables.leaderboard_lines(self.shown)
+        return b"".join((head, *self._rows("csv", shown, line)))
+
+    def _rows(self, kind: str, shown: models.Leaderboard, make: Callable[[models.Row], bytes]) -> list[bytes]:
+        made = self._lines.get(kind)
+        if made is None:
+            made = self._lines[kind] = [make(row) for row in self.shown.rows]
+        if shown is self.shown:
+            return made
+        pairs = zip(self.shown.rows, shown.rows, made, strict=True)
+        return [line if row is own else make(own) for row, own, line in pairs]
+
+
+class Line(NamedTuple):
+    """A row with what its own team sees besides.
+
+    Attributes:
+        row: as everybody sees it.
+        submission: its id.
+        seconds: where its team may know them.
+        hidden: why none of its scores is shown.
+    """
+
+    row: models.Row
+    submission: str
+    seconds: float | None
+    hidden: str | None
+
+
+class Listing:
+    """The submissions of a board in their order, whose rows are made when somebody looks. Threads may share it.
+
+    Args:
+        head: the board without its rows.
+        entries: in the order of the board.
+        ranks: of those that have one, by submission.
+        goal: the submission that reached the goal first.
+        distance: how much of the way to the goal is done with a value.
+        make: makes the rows of some entries, in a transaction.
+    """
+
+    def __init__(
+        self,
+        head: models.Leaderboard,
+        entries: Sequence[Entry[Placed]],
+        ranks: Mapping[str, int | None],
+        goal: str | None,
+        distance: Callable[[float | None], float | None],
+        make: Callable[[Session, Sequence[Entry[Placed]]], list[Line]],
+    ) -> None:
+        self.head, self.entries, self.ranks, self.distance = head, entries, ranks, distance
+        self._goal, self._make = goal, make
+        self._lock = threading.Lock()
+        self._lines: dict[int, Line] = {}
+        self._pages: OrderedDict[tuple[object, ...], Board] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def page(self, tx: Session, name: tuple[object, ...], places: Callable[[], Sequence[int]]) -> Board:
+        """The board with some of its rows alone: the same object for all who ask by this name for a while.
+
+        Args:
+            tx: a transaction, of the revision that this was made of.
+            name: of the page.
+            places: says which rows it has, by their places on the board.
+        """
+        with self._lock:
+            if name in self._pages:
+                self._pages.move_to_end(name)
+                return self._pages[name]
+        chosen = places()
+        # Of many who look at the same page, one makes it.
+        with self._lock:
+            if name not in self._pages:
+                self._pages[name] = self._part(tx, chosen)
+                while len(self._pages) > _MOST_PAGES:
+                    self._pages.popitem(last=False)
+            return self._pages[name]
+
+    def whole(self, tx: Session) -> Board:
+        """The board with all of its rows. It may take seconds, in which others look at parts."""
+        return self._part(tx, range(len(self)))
+
+    def _part(self, tx: Session, places: Sequence[int]) -> Board:
+        missing = [place for place in places if place not in self._lines]
+        made = self._make(tx, [self.entries[place] for place in missing])
+        self._lines.update(zip(missing, made, strict=True))
+        lines = [self._lines[place] for place in places]
+        hidden = [line.hidden for line in lines]
+        update = {"rows": [line.row for line in lines], "hidden": hidden[0] if hidden and all(hidden) else None}
+        own = [(line.submission, line.seconds) for line in lines]
+        return Board(self.head.model_copy(update=update), own, self._goal)
 
 
 class Boards:
@@ -141,7 +241,21 @@ def make_board(
     now: datetime,
     leak: models.LeakBudget | None = None,
 ) -> Board:
-    """A leaderboard.
+    """A leaderboard with all of its rows; the arguments are those of :func:`make_listing`."""
+    return make_listing(tx, info, every=every, split=split, viewer=viewer, now=now, leak=leak).whole(tx)
+
+
+def make_listing(
+    tx: Session,
+    info: StageInfo,
+    *,
+    every: bool,
+    split: str | None,
+    viewer: Viewer,
+    now: datetime,
+    leak: models.LeakBudget | None = None,
+) -> Listing:
+    """A leaderboard in its order.
 
     Args:
         tx: a transaction.
@@ -168,43 +282,44 @@ def make_board(
             ranked_by = HOLDOUT
             values = {one: placed.value for one, placed in held.items()}
             entries = [_entry(entry.item, values.get(entry.submission)) for entry in entries]
-    ordered = [ranked.entry for ranked in rank(entries, metric)]
-    ranks = {
-        ranked.entry.submission: ranked.rank
-        for ranked in rank([entry for entry in entries if not entry.item.baseline], metric)
-    }
-    runs = [entry.item.evaluation_id for entry in ordered]
-    runs_held = {
-        entry.submission: held[entry.submission].evaluation_id for entry in ordered if entry.submission in held
-    }
-    known = scores.known_scores(tx, [*runs, *runs_held.values()])
-    reports = _reports(tx, runs) if info.detection else {}
+    all_ranked = rank(entries, metric)
+    ordered = [ranked.entry for ranked in all_ranked]
+    competing = [entry for entry in entries if not entry.item.baseline]
+    if len(competing) < len(entries):
+        all_ranked = rank(competing, metric)
+    ranks = {ranked.entry.submission: ranked.rank for ranked in all_ranked}
     standing_row = None if every else standings.of(tx, info.row.id, ranked_by, info.row.scorer)
     ranges = (
         {} if standing_row is None else standing.ranges(standing_row.document, organisers=viewer.role is Role.ORGANISER)
     )
-    goals = scores.goals_shown(info, viewer, now)
     histories = {} if every else _histories(found, metric)
+    goals = scores.goals_shown(info, viewer, now)
     goal, guess = track.goal(info.stage), _guess(info)
     timing = scores.seen(info, Kind.OUTCOME, "", of, Viewer(Role.PARTICIPANT, ""), now)
-    told_rows = []
-    rows, own = [], []
-    for entry in ordered:
-        one = entry.item
-        told = scores.told(info, of, one.team_id, known[one.evaluation_id], viewer, now)
-        told_rows.append(told)
-        run = runs_held.get(one.submission_id)
-        report = reports.get(one.evaluation_id, {})
-        counted = scores.failures(report)
-        spent = scores.seconds(report)
-        range_ = ranges.get(one.team_id)
-        ranked = ranks.get(one.submission_id)
-        compared = held[one.submission_id] if ranked_by == HOLDOUT and run is not None else one
-        if range_ is not None and (range_.evaluation_id != compared.evaluation_id or ranked is None):
-            range_ = None
-        organiser = viewer.role is Role.ORGANISER
-        rows.append(
-            models.Row(
+    organiser = viewer.role is Role.ORGANISER
+    metrics = {one.name: one for one in track.all_metrics}
+
+    def make(tx: Session, wanted: Sequence[Entry[Placed]]) -> list[Line]:
+        runs = [entry.item.evaluation_id for entry in wanted]
+        runs_held = {
+            entry.submission: held[entry.submission].evaluation_id for entry in wanted if entry.submission in held
+        }
+        known = scores.known_scores(tx, [*runs, *runs_held.values()])
+        reports = _reports(tx, runs) if info.detection else {}
+        lines = []
+        for entry in wanted:
+            one = entry.item
+            told = scores.told(info, of, one.team_id, known[one.evaluation_id], viewer, now, metrics)
+            run = runs_held.get(one.submission_id)
+            report = reports.get(one.evaluation_id, {})
+            counted = scores.failures(report)
+            spent = scores.seconds(report)
+            range_ = ranges.get(one.team_id)
+            ranked = ranks.get(one.submission_id)
+            compared = held[one.submission_id] if ranked_by == HOLDOUT and run is not None else one
+            if range_ is not None and (range_.evaluation_id != compared.evaluation_id or ranked is None):
+                range_ = None
+            row = models.Row(
                 rank=ranked,
                 rank_low=None if range_ is None or ranked is None else min(range_.low, ranked),
                 rank_high=None if range_ is None or ranked is None else max(range_.high, ranked),
@@ -220,7 +335,7 @@ def make_board(
                 hidden=told.hidden,
                 holdout=None
                 if run is None
-                else scores.told(info, HOLDOUT, one.team_id, known[run], viewer, now).of(track),
+                else scores.told(info, HOLDOUT, one.team_id, known[run], viewer, now, metrics).of(track),
                 failed=None if counted is None else models.Failed(points=counted[0], failed=counted[1]),
                 missing=None if counted is None else counted[1],
                 seconds=spent if organiser else None,
@@ -228,9 +343,10 @@ def make_board(
                 history=histories.get(one.team_id, []),
                 goal_reached=one.goal and goals,
             )
-        )
-        own.append((one.submission_id, spent if organiser or timing else None))
-    board = models.Leaderboard(
+            lines.append(Line(row, one.submission_id, spent if organiser or timing else None, told.hidden))
+        return lines
+
+    head = models.Leaderboard(
         challenge=info.challenge.name,
         track=info.row.track,
         stage=info.row.name,
@@ -241,20 +357,27 @@ def make_board(
         split=of,
         splits=splits_of(info, viewer, now),
         ranked_by=ranked_by,
-        hidden=scores.all_hidden(told_rows),
+        hidden=None,
         policy=policy_words(track.feedback, metric),
         metrics=[board_metric(track, one) for one in track.all_metrics],
         goal=None if goal is None else models.Goal(metric=metric.name, value=goal),
         guess=guess,
         goal_reached=goal_reached(tx, info, viewer, now),
-        leak=leak if viewer.role is Role.ORGANISER else None,
+        leak=leak if organiser else None,
         ranges_made=None if standing_row is None else standing_row.made,
         revision=info.row.revision,
         made=now,
-        rows=rows,
+        rows=[],
     )
     reached = next(iter(stages.goals_of(tx, info.row.id)), None)
-    return Board(board, own, None if reached is None else reached.id)
+    return Listing(
+        head,
+        ordered,
+        ranks,
+        None if reached is None else reached.id,
+        lambda value: _distance(metric, value, guess, goal),
+        make,
+    )
 
 
 def board_metric(track: Track, metric: Metric) -> models.BoardMetric:
@@ -295,23 +418,17 @@ def leak_of(tx: Session, info: StageInfo) -> models.LeakBudget | None:
         return None
     # What is told may give away the labels of those data points that it is of.
     points = telling.told_part(points, info, telling.point_names(info))
-    goals = {row.team_id for row in stages.goals_of(tx, info.row.id)}
-    asked: dict[tuple[str, str], int] = {}
+    goals = {row.team_id: row.ordinal for row in stages.goals_of(tx, info.row.id)}
     given = []
-    submissions: dict[str, int] = {}
     for evaluation_id, group in groupby(told, lambda one: one.evaluation_id):
         rows = list(group)
-        team, scorer = rows[0].team_id, rows[0].scorer
         better = any(one.value is not None and one.source == evaluation_id for one in rows)
         values = {
             f"{one.task}/{one.metric}" if one.task else one.metric: ToldValue(one.value, "", "", one.low, one.high)
             for one in rows
         }
-        # Scored again, submissions are told anew from the first.
-        given.append(ToldTelling(team, asked.get((team, scorer), 0), better, values))
-        asked[team, scorer] = asked.get((team, scorer), 0) + 1
-        submissions[team] = submissions.get(team, 0) + better
-    found = leak_budget(info.track.feedback, info.track.all_metrics, given, labels=label_bits(points), goals=goals)
+        given.append(ToldTelling(rows[0].team_id, better, values, rows[0].scorer))
+    found = leak_budget(info.track.feedback, info.track.all_metrics, given, labels=labels_of(points), goals=goals)
     known = {row.id: row.name for row in teams.of_challenge(tx, info.challenge.id)}
     return models.LeakBudget(
         bits=found.bits,
@@ -322,7 +439,8 @@ def leak_of(tx: Session, info: StageInfo) -> models.LeakBudget | None:
         teams=[
             models.LeakTeam(
                 team=models.TeamName(id=one.team, name=known.get(one.team, one.team)),
-                submissions=submissions.get(one.team, 0),
+                tellings=one.tellings,
+                submissions=one.submissions,
                 bits=one.bits,
                 share=one.share,
             )

@@ -203,6 +203,9 @@ def answer_to(request: Request, error: ApiError) -> Response:
 
 def _looks_at_a_page(request: Request, paths: Collection[str]) -> bool:
     path = request.url.path
+    if getattr(request.state, "sent_by_page", False):
+        # Somebody looks at what comes back, whatever the address is that they were sent on to.
+        return True
     if path.endswith((".json", ".csv")):
         return False
     route = getattr(request.scope.get("route"), "path", None)

@@ -34,7 +34,8 @@ class Guard:
     """The outermost layer of the app.
 
     The body of a request is counted while it comes, whatever its Content-Length says, and has to come in time. An error
-    that nobody expected becomes an answer with an id that is in the log.
+    that nobody expected becomes an answer with an id that is in the log. Who asks by HEAD gets the headers of what GET
+    answers, its length among them, and no body, whoever made it.
 
     Args:
         app: what it stands in front of.
@@ -61,6 +62,8 @@ class Guard:
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")
+            elif scope["method"] == "HEAD" and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         self._metrics.running.inc()

@@ -588,7 +588,8 @@ class LeakTeam(_Out):
     """What one team was told of the labels of a stage, at most."""
 
     team: TeamName
-    submissions: int = Field(description="Of which new values were told.")
+    submissions: int = Field(description="Of which it was decided whether anything is told.")
+    tellings: int = Field(description="How often new values were told.")
     bits: float = Field(description="Told so far, at most.")
     share: float = Field(description="Of the bits of all labels; 1 is all of them.")
 
@@ -601,7 +602,7 @@ class LeakBudget(_Out):
     share: float = Field(description="Of these, what the team that was told most was told; 1 is all of them.")
     over: bool = Field(default=False, description="A team was told more than an organiser should be at ease with.")
     words: str
-    teams: list[LeakTeam] = Field(default=[], description="That were told most first.")
+    teams: list[LeakTeam] = Field(default=[], description="Who was told most first.")
 
 
 class Row(_Out):
@@ -884,7 +885,7 @@ class TeamPage(_Out):
     quotas: list[TrackQuota]
     submissions: list[Submission] = Field(description="The latest first.")
     next: str | None = Field(default=None, description="More of them: `after` of the list of submissions.")
-    tokens: list[Token] = Field(default=[], description="Of the account that asks.")
+    tokens: list[Token] = Field(default=[], description="Of the account that asks, those that can be used.")
     made: Time
 
 

@@ -11,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from palladion.errors import InputError
+from palladion.errors import InputError, PalladionError
 from palladion.jobs.context import StageInfo
+from palladion.jobs.telling import rank_score
 from palladion.models import RoundDirectory
 from palladion.models.round_directory import read_columns, read_table
 from palladion.reports.figures.attacks import RowGroup
-from palladion.scoring import UNANSWERED_PROBABILITY
+from palladion.reports.figures.rows import Rows
+from palladion.scoring import UNANSWERED_PROBABILITY, PointScores
 from palladion.storage import evaluations
 from palladion.storage.tables import Evaluation
 
-__all__ = ["PointTable", "point_table", "row_groups"]
+__all__ = ["PointTable", "language_rows", "point_table", "row_groups"]
 
 _NAME = "model_name"
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +109,37 @@ def row_groups(report: Mapping[str, Any]) -> list[RowGroup]:
             if isinstance(one, Mapping):
                 found += _group(task, one.get("attack"), one.get("eligible"), one.get("asr"), one.get("interval"))
     return found
+
+
+def language_rows(tx: Session, evaluation: Evaluation) -> Rows | None:
+    """The rows of an evaluation of a language track; None where what each of them scored was not kept.
+
+    Args:
+        tx: a transaction.
+        evaluation: that is done. Its report names the attacks.
+    """
+    data = evaluations.point_scores(tx, [evaluation.id]).get(evaluation.id)
+    if data is None:
+        return None
+    try:
+        points = PointScores.from_bytes(data)
+        tasks = evaluation.report.get("tasks")
+        known = tasks if isinstance(tasks, Mapping) else {}
+        names = {task: _attack_names(known.get(task)) for task in points.tasks}
+        return Rows.of(points, names, score=rank_score(evaluation.report))
+    except PalladionError:
+        # Bytes that are no scores are none that were kept.
+        return None
+
+
+def _attack_names(report: object) -> list[str]:
+    """The attacks on a task by their numbers: a report lists them in the order in which they were numbered."""
+    attacks = report.get("attacks") if isinstance(report, Mapping) else None
+    found = attacks if isinstance(attacks, Sequence) and not isinstance(attacks, str) else ()
+    return [
+        str(one.get("attack", f"attack {number}"))[:_LONGEST] if isinstance(one, Mapping) else f"attack {number}"
+        for number, one in enumerate(found, start=1)
+    ]
 
 
 def _group(task: object, attack: object, count: object, value: object, interval: object) -> list[RowGroup]:

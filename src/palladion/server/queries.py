@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from palladion.storage import challenges, stages, teams
+from palladion.storage import challenges, stages, teams, tokens
 from palladion.storage.errors import NotFound
 from palladion.storage.evaluations import EVALUATE
 from palladion.storage.ids import ID
@@ -28,6 +28,7 @@ from palladion.storage.tables import (
     Stage,
     Submission,
     Team,
+    Token,
     Upload,
     Webhook,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "teams_of_account",
     "upload_of",
     "uploaded_bytes",
+    "usable_tokens",
     "waiting_accounts",
     "waiting_teams",
 ]
@@ -323,6 +325,15 @@ def failing_submissions(tx: Session, challenge_id: str, *, most: int) -> list[Su
     """The latest submissions of a challenge that have failed."""
     statement = select(Submission).where(Submission.challenge_id == challenge_id, Submission.state == "failed")
     return list(tx.execute(statement.order_by(Submission.created.desc(), Submission.id).limit(most)).scalars())
+
+
+def usable_tokens(tx: Session, account_id: str, now: datetime) -> list[Token]:
+    """The tokens of an account that can be used, the last first: neither revoked nor past their time."""
+    return [
+        row
+        for row in tokens.of_account(tx, account_id)
+        if row.revoked is None and (row.expires is None or row.expires > now)
+    ]
 
 
 def waiting_accounts(tx: Session, *, most: int) -> list[Account]:

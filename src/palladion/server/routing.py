@@ -145,12 +145,15 @@ class Routes:
 
 
 def _install_page(app: FastAPI, route: Route) -> None:
-    """A page is none of the API: it is not described there, and answers with what its function makes."""
+    """A page is none of the API: it is not described there, and answers with what its function makes.
+
+    Whatever can be read can be asked for by HEAD as well, which the same function answers: the guard keeps the body.
+    """
     for method in route.methods:
         app.add_api_route(
             route.path,
             route.function,
-            methods=[method],
+            methods=[method, "HEAD"] if method == "GET" else [method],
             dependencies=[Depends(Permit(route.action, free=route.free, page=True))],
             response_class=Response,
             response_model=None,

@@ -1,6 +1,6 @@
 """The scores of one evaluation as one audience may see them: every score goes through visibility here."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -90,7 +90,15 @@ def known_scores(tx: Session, evaluation_ids: Collection[str]) -> dict[str, Know
     return found
 
 
-def told(info: StageInfo, split: str, team_id: str, known: Known, viewer: Viewer, now: datetime) -> Told:
+def told(
+    info: StageInfo,
+    split: str,
+    team_id: str,
+    known: Known,
+    viewer: Viewer,
+    now: datetime,
+    metrics: Mapping[str, Metric] | None = None,
+) -> Told:
     """The scores of an evaluation that is done, as an audience may see them.
 
     Args:
@@ -100,8 +108,10 @@ def told(info: StageInfo, split: str, team_id: str, known: Known, viewer: Viewer
         known: what is known of it.
         viewer: the audience.
         now: the time.
+        metrics: those of the track by name, where the caller has looked them up for many evaluations.
     """
-    metrics = {metric.name: metric for metric in info.track.all_metrics}
+    if metrics is None:
+        metrics = {metric.name: metric for metric in info.track.all_metrics}
     values: dict[Key, models.Value | None] = {}
     reasons: list[str] = []
     # What was told of a task may be the best again, of which this submission has nothing; and nothing may be told.
@@ -181,12 +191,6 @@ def digits_of(track: Track, metric: Metric) -> int:
     if step is None:
         return _DIGITS
     return next((n for n in range(12) if abs(round(step, n) - step) < 1e-12), 12)
-
-
-def all_hidden(found: Iterable[Told]) -> str | None:
-    """Why none of these scores is shown; None where one is, or there are none."""
-    reasons = [one.hidden for one in found]
-    return reasons[0] if reasons and all(reasons) else None
 
 
 def failures(report: Mapping[str, object]) -> tuple[int, int] | None:

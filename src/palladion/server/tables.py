@@ -2,13 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from palladion.server.models import DataPoints, Leaderboard, Row, Value
 from palladion.server.models import Values as ValuesByMetric
 
-__all__ = ["leaderboard_csv", "points_csv", "safe_cell"]
+__all__ = ["leaderboard_lines", "points_csv", "safe_cell"]
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
@@ -20,8 +20,12 @@ def safe_cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) or first.startswith(_FORMULA) else text
 
 
-def leaderboard_csv(board: Leaderboard) -> str:
-    """A leaderboard as a table: one row a submission; what is missing or hidden is an empty cell."""
+def leaderboard_lines(board: Leaderboard) -> tuple[bytes, Callable[[Row], bytes]]:
+    """A leaderboard as a table: one row a submission; what is missing or hidden is an empty cell.
+
+    Returns:
+        The line of heads, and what makes the line of a row. The columns are those of all of the board.
+    """
     metrics = [metric.name for metric in board.metrics]
     tasks = sorted({task for row in board.rows for task in row.tasks})
     held = any(row.holdout is not None for row in board.rows)
@@ -31,23 +35,28 @@ def leaderboard_csv(board: Leaderboard) -> str:
         parts[task] = [metric for metric in metrics if metric in found]
     if held:
         parts["holdout"] = metrics
-    text = io.StringIO()
-    out = csv.writer(text, lineterminator="\r\n")
     heads = ["rank", "team", "ordinal", "created", "goal_reached", "failed", "points"]
     heads += ["rank_low", "rank_high", "tied", "baseline", "distance", "seconds"]
     for part, names in parts.items():
         for name in names:
             head = safe_cell(f"{part}_{name}" if part else name)
             heads += [head, f"{head}_low", f"{head}_high"]
-    out.writerow(heads)
-    for row in board.rows:
+
+    def line(row: Row) -> bytes:
         cells = list(_head(row))
         for part, names in parts.items():
             values = row.scores if not part else row.holdout if part == "holdout" else row.tasks.get(part, {})
             for name in names:
                 cells += _cells(values, name)
-        out.writerow(cells)
-    return text.getvalue()
+        return _line(cells)
+
+    return _line(heads), line
+
+
+def _line(cells: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().encode()
 
 
 def _head(row: Row) -> Iterator[str]:

@@ -25,13 +25,14 @@ from palladion.errors import PalladionError
 from palladion.jobs import conclusion
 from palladion.jobs.context import TEST, StageInfo
 from palladion.reports.figures.attacks import RowGroup
+from palladion.reports.figures.rows import Rows
 from palladion.server import models, queries
-from palladion.server.boards import Board, Boards, audience_of, goal_reached, leak_of, make_board, splits_of
-from palladion.server.points import PointTable, point_table, row_groups
+from palladion.server.boards import Board, Boards, Listing, audience_of, goal_reached, leak_of, make_listing, splits_of
+from palladion.server.points import PointTable, language_rows, point_table, row_groups
 from palladion.server.scores import Told, failures, goals_shown, known_scores, published, seconds
 from palladion.server.scores import told as tell_scores
 from palladion.sizes import size_text
-from palladion.storage import audit, evaluations, stages, submissions, teams, tokens, workers
+from palladion.storage import audit, evaluations, stages, submissions, teams, workers
 from palladion.storage import tables as rows
 from palladion.storage.errors import NotFound
 from palladion.storage.uploads import UploadState
@@ -164,15 +165,34 @@ class Views:
         """The leaderboard of a stage as everybody of the viewer's audience sees it; see :meth:`leaderboard`."""
         if split is not None and split not in splits_of(info, self.viewer, self.now):
             raise NotFound(f"there is no leaderboard of {info.row.name} on the split {split[:40]!a}")
+        return self.boards.get(
+            ("board", info.row.id, split, every, audience_of(self.viewer).role),
+            self._revision(info),
+            lambda: self.listing(tx, info, every=every, split=split).whole(tx),
+        )
+
+    def listing(self, tx: Session, info: StageInfo, *, every: bool, split: str | None = None) -> Listing:
+        """The same in its order, whose rows are made when somebody looks at them.
+
+        Raises:
+            NotFound: as of :meth:`leaderboard`.
+        """
+        if split is not None and split not in splits_of(info, self.viewer, self.now):
+            raise NotFound(f"there is no leaderboard of {info.row.name} on the split {split[:40]!a}")
         audience = audience_of(self.viewer)
         leak = self._leak(tx, info) if audience.role is Role.ORGANISER else None
-        # By revision, and by what time changes alone.
-        revision = (info.row.revision, info.row.scorer, published(info, self.now), info.challenge.changed)
-        return self.boards.get(
-            ("board", info.row.id, split, every, audience.role),
-            revision,
-            lambda: make_board(tx, info, every=every, split=split, viewer=audience, now=self.now, leak=leak),
-        )
+
+        def make() -> Listing:
+            return make_listing(tx, info, every=every, split=split, viewer=audience, now=self.now, leak=leak)
+
+        # The best of each team are one page; what is listed of them is kept as a board.
+        if not every:
+            return make()
+        return self.boards.get(("listing", info.row.id, split, audience.role), self._revision(info), make)
+
+    def _revision(self, info: StageInfo) -> tuple[object, ...]:
+        """Of a board: its revision, and what time changes alone."""
+        return (info.row.revision, info.row.scorer, published(info, self.now), info.challenge.changed)
 
     def leaderboard(
         self, tx: Session, info: StageInfo, *, every: bool = False, split: str | None = None
@@ -335,14 +355,17 @@ class Views:
             return "the data points of a language track are the rows of its files; they are shown by task and attack"
         return point_table(tx, info, evaluation)
 
-    def row_groups(self, tx: Session, evaluation_id: str) -> list[RowGroup] | str:
-        """What came of the rows of a language track, by task and attack; or why the viewer may not see it.
+    def language_rows(self, tx: Session, evaluation_id: str) -> tuple[list[RowGroup], Rows | None] | str:
+        """What came of the rows of a language track: by task and attack, and of each where that was kept; or why the
+        viewer may not see it, in a sentence.
 
         Raises:
             NotFound: there is no such evaluation, or the viewer may not know of it.
         """
         _, evaluation, reason = self._looked_into(tx, evaluation_id)
-        return row_groups(evaluation.report) if reason is None else reason
+        if reason is not None:
+            return reason
+        return row_groups(evaluation.report), language_rows(tx, evaluation)
 
     def _looked_into(self, tx: Session, evaluation_id: str) -> tuple[StageInfo, rows.Evaluation, str | None]:
         """(its stage, an evaluation, why the viewer may not look into it)."""
@@ -425,7 +448,7 @@ class Views:
         Args:
             tx: a read transaction.
             challenge: the challenge.
-            account_id: the account of the viewer, whose tokens are told.
+            account_id: the account of the viewer, whose tokens are told that can be used.
         """
         own = None if self.viewer.team is None else teams.by_id(tx, self.viewer.team)
         page: list[rows.Submission] = []
@@ -440,7 +463,9 @@ class Views:
             quotas=[] if own is None else self.quotas(tx, challenge, own.id),
             submissions=self.submissions(tx, page),
             next=following,
-            tokens=[] if account_id is None else [token(row) for row in tokens.of_account(tx, account_id)],
+            tokens=[]
+            if account_id is None
+            else [token(row) for row in queries.usable_tokens(tx, account_id, self.now)],
             made=self.now,
         )
 

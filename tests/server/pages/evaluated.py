@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from palladion.scoring import PointScores
 from palladion.storage import evaluations, stages
 from palladion.storage.database import open_database
 from palladion.storage.evaluations import NewOutcome, NewScore
@@ -93,4 +94,41 @@ def evaluated(
         scores.append(NewScore("roc_auc", 0.9))
         now = site.world.clock()
         site.database.run(evaluations.finish, work.job.subject, work.lease, scores, now=now, report=report)
+    return site.world.submission(submission.id)
+
+
+def evaluated_rows(
+    site: Site,
+    points: PointScores,
+    attacks: dict[str, list[str]],
+    *,
+    team: int = 0,
+    mark: str = "rows",
+    splits: Sequence[str] = ("test", "validation"),
+) -> Submission:
+    """A submission to the track of labels whose every row is known, on the sealed and on an open split."""
+    submission = site.accepted("development", team=team, mark=mark)
+    for split in splits:
+        if split != "test":
+            with site.database.write() as tx:
+                evaluations.add(tx, submission.id, split, scorer="1", now=site.world.clock())
+        work = claim(site.world)
+        assert work is not None
+        told = {"eligible": 60, "succeeded": 30, "asr": 50.0, "interval": [37.7, 62.3]}
+        report = {
+            "tasks": {
+                task: {"attacks": [{"attack": name, **told} for name in names]} for task, names in attacks.items()
+            }
+        }
+        found = [NewScore("overall", 50.0)]
+        with site.database.write() as tx:
+            evaluations.finish(
+                tx,
+                work.job.subject,
+                work.lease,
+                found,
+                now=site.world.clock(),
+                report=report,
+                points=points.to_bytes(),
+            )
     return site.world.submission(submission.id)

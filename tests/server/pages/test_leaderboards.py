@@ -2,12 +2,13 @@
 
 import gzip
 import re
+from html import unescape
 from typing import Any
 
 import pytest
 
 from palladion.server import models
-from palladion.server.pages import leaderboards
+from palladion.server.pages import board_rows, leaderboards
 from palladion.storage import teams
 from tests.server.pages.browser import Browser, text_of
 from tests.server.site import API, Site
@@ -228,3 +229,109 @@ def _nobody() -> Any:
     from palladion.server.access import Caller
 
     return Caller("here")
+
+
+# --- Every submission, page by page -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def long(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A board of seven submissions, three on a page; one of them is told nothing of."""
+    for module in (leaderboards, board_rows):
+        monkeypatch.setattr(module, "LISTED", 3)
+    for number, value in enumerate((30.0, 20.0, 70.0, 50.0, 60.0, 40.0)):
+        more: dict[str | tuple[str, str], float] = {"overall": value, "asr": value / 2, "cacc": 10.0 * number}
+        site.scored("development", more, team=number % 2, mark=str(number))
+    site.scored("development", {"cacc": 5.0}, team=0, mark="none")
+    return site
+
+
+def _walk(browser: Browser, path: str) -> list[list[tuple[set[str], list[str]]]]:
+    """The rows of every page, as its links lead from one to the next."""
+    pages, address = [], path
+    while True:
+        page = browser.page(address)
+        pages.append(_rows(page))
+        following = re.search(r'<a rel="next" href="([^"]+)"', page)
+        assert ('rel="prev"' in page) == (len(pages) > 1)
+        if following is None:
+            return pages
+        address = unescape(following[1])
+        assert len(pages) < 10
+
+
+def test_every_submission_is_on_one_page(long: Site) -> None:
+    pages = _walk(Browser(long), f"{BOARD}?all=1")
+    assert [len(rows) for rows in pages] == [3, 3, 1]
+    assert [cells[0] for rows in pages for _, cells in rows] == ["1", "2", "3", "4", "5", "6", "– no rank"]
+    last = Browser(long).page(f"{BOARD}?all=1&page=3")
+    assert "page 3 of 3" in text_of(last)
+    assert "7 rows" in text_of(last)
+    # The best of each team are one page, whatever is on it.
+    assert len(_walk(Browser(long), BOARD)) == 1
+
+
+@pytest.mark.parametrize(
+    "sort", ["-rank", "time", "-time", "submission", "-submission", "team", "-team", "overall", "-overall", "asr",
+             "-asr", "cacc", "-cacc", "nonsense"],
+)  # fmt: skip
+def test_an_order_of_pages_is_that_of_all_rows(long: Site, sort: str) -> None:
+    for query in (f"?all=1&sort={sort}", f"?all=1&sort={sort}&team=team+0"):
+        pages = _walk(Browser(long), BOARD + query)
+        whole = _whole_order(long, sort, "team 0" if "team=" in query else "")
+        assert [cells[-2] for rows in pages for _, cells in rows] == whole, query
+
+
+def _whole_order(site: Site, sort: str, team: str) -> list[str]:
+    """The ordinals of submissions in the order of the rows that all of them have."""
+    told = site.client().get(f"{BOARD}.json?all=1").json()
+    board = models.Leaderboard.model_validate(told)
+    columns = board_rows.columns_of(board)
+    return [f"#{board.rows[place].ordinal}" for place in board_rows.ordered(board, columns, sort, team)]
+
+
+def test_json_and_csv_of_every_submission_are_complete_whichever_page_is_asked_for(long: Site) -> None:
+    for query in ("?all=1", "?all=1&page=2", "?all=1&sort=-asr&page=3"):
+        client = long.client()
+        rows = client.get(f"{BOARD}.json{query}").json()["rows"]
+        assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6, None]
+        assert len(client.get(f"{BOARD}.csv{query}").text.splitlines()) == 8
+
+
+def test_a_team_finds_its_own_on_every_page_and_in_every_form(long: Site) -> None:
+    own = Browser(long, "person-1")
+    pages = _walk(own, f"{BOARD}?all=1")
+    assert [["mine" in classes for classes, _ in rows] for rows in pages] == [
+        [False, False, True],
+        [True, False, True],
+        [False],
+    ]
+    told = own.get(f"{BOARD}.json?all=1").json()
+    mine = [row for row in told["rows"] if row["mine"]]
+    assert len(mine) == 3
+    assert all(row["submission"] for row in mine)
+    assert {row["team"]["name"] for row in mine} == {"Team 1"}
+    assert not any(row["submission"] for row in told["rows"] if not row["mine"])
+    # What one was told is in nobody else's bytes, which were made before and after.
+    public = long.client().get(f"{BOARD}.json?all=1").json()
+    assert not any(row["mine"] or row["submission"] for row in public["rows"])
+    assert [row["rank"] for row in public["rows"]] == [row["rank"] for row in told["rows"]]
+    assert public["made"] == told["made"]
+
+
+def test_baselines_stand_on_each_page_and_count_as_none_of_its_rows(long: Site) -> None:
+    with long.database.write() as tx:
+        teams.set_baseline(tx, long.teams[1].id, True, now=long.world.clock(), actor="olga")
+    pages = _walk(Browser(long), f"{BOARD}?all=1")
+    assert [len(rows) for rows in pages] == [3 + 3, 3 + 1]
+
+
+def test_a_new_submission_is_on_its_page_at_once(long: Site) -> None:
+    browser = Browser(long)
+    assert _rows(browser.page(f"{BOARD}?all=1"))[0][1][0] == "1"
+    before = browser.page(f"{BOARD}?all=1")
+    long.scored("development", {"overall": 99.0, "asr": 1.0, "cacc": 2.0}, team=1, mark="new")
+    after = browser.page(f"{BOARD}?all=1")
+    assert _teams(after)[0] == "Team 1"
+    assert before != after
+    assert "8 rows" in text_of(after)

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from palladion.server.pages.browsers import safe_path
-from palladion.server.settings import Oidc
-from palladion.storage import accounts, logins
+from palladion.server.settings import Oidc, SignUp
+from palladion.storage import accounts, logins, tokens
 from palladion.storage.hashing import hash_password
 from tests.server.pages.browser import Browser, form_of, text_of
-from tests.server.site import PASSWORD, Site
+from tests.server.site import API, PASSWORD, Site
 from tests.server.test_oidc import CLIENT, CLIENT_SECRET, Provider
 
 
@@ -279,3 +279,60 @@ def test_a_login_elsewhere_comes_back_to_the_page(site: Site, provider: Provider
     other = TestClient(site.app, base_url="https://here.example.org", follow_redirects=False)
     sent = other.get("/api/v1/oidc/start")
     assert other.get(provider.authorize(sent.headers["location"])).json()["token"].startswith("pld_")
+
+
+def _sent_back(site: Site, provider: Provider, start: str) -> Any:
+    """What a browser gets that comes back from the provider."""
+    client = TestClient(site.app, base_url="https://here.example.org", follow_redirects=False)
+    sent = client.get(start, headers={"Accept": "text/html"})
+    return client.get(provider.authorize(sent.headers["location"]), headers={"Accept": "text/html"})
+
+
+def test_whoever_waits_for_approval_is_told_so_on_a_page(site: Site, provider: Provider) -> None:
+    oidc = Oidc(issuer=provider.url, client_id=CLIENT, client_secret=SecretStr(CLIENT_SECRET), title="The Lab")
+    settings = {"oidc": oidc, "public_url": "https://here.example.org", "sign_up": SignUp(approval="manual")}
+    site = site.with_settings(site.settings.model_copy(update=settings))
+    # The first time an account is made; the second time it still waits.
+    for _ in range(2):
+        page = _sent_back(site, provider, "/login/elsewhere?next=/account")
+        assert (page.status_code, page.headers["content-type"]) == (403, "text/html; charset=utf-8")
+        told = text_of(page.text)
+        assert "is made and waits: an organiser has to approve the account before it can be used" in told
+        assert 'href="/login"' in page.text
+        assert "palladion=" not in page.headers.get("set-cookie", "")
+    # A program is told as programs are.
+    answer = _sent_back(site, provider, f"{API}/oidc/start")
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "forbidden"
+    with site.database.read() as tx:
+        (made,) = [row for row in accounts.listing(tx) if row.issuer == provider.url]
+    site.client("olga").post(f"{API}/accounts/{made.id}/disable")
+    assert "was disabled" in text_of(_sent_back(site, provider, "/login/elsewhere").text)
+
+
+def test_what_a_provider_refuses_is_told_on_a_page_too(site: Site, provider: Provider) -> None:
+    oidc = Oidc(issuer=provider.url, client_id=CLIENT, client_secret=SecretStr(CLIENT_SECRET), title="The Lab")
+    settings = {"oidc": oidc, "public_url": "https://here.example.org"}
+    site = site.with_settings(site.settings.model_copy(update=settings))
+    provider.claims = lambda claims: claims.update(aud="somebody else")
+    page = _sent_back(site, provider, "/login/elsewhere")
+    assert (page.status_code, page.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert "did not succeed" in text_of(page.text)
+
+
+def test_tokens_that_are_worth_nothing_are_on_no_page(site: Site) -> None:
+    site.issue("short", "person-0", ("read",), days=1)
+    gone = site.issue("gone", "person-0", ("read",))
+    site.database.run(tokens.revoke, gone.split("_")[1], now=site.world.clock())
+    team, account = "/challenges/demo/team.json", "/account.json"
+
+    def names(path: str) -> set[str]:
+        return {token["name"] for token in Browser(site, "person-0").get(path).json()["tokens"] if token["scopes"]}
+
+    assert "short" in names(team)
+    assert "gone" not in names(team)
+    assert names(team) == names(account)
+    site.world.clock.forward(timedelta(days=2))
+    assert "short" not in names(team)
+    count = len(names(team))
+    assert f"{count} tokens can act in your name" in text_of(Browser(site, "person-0").page("/challenges/demo/team"))

@@ -12,6 +12,8 @@ CSV file are made of: a page shows both, and whoever has no JavaScript, or canno
 - :mod:`~palladion.reports.figures.factors`: results by factor, mean effects, interactions
 - :mod:`~palladion.reports.figures.sweep`: scores at every prevalence, also on paper
 - :mod:`~palladion.reports.figures.holdout`: test against holdout
+- :mod:`~palladion.reports.figures.rows`: the rows of one evaluation of a language track, and subsets of them
+- :mod:`~palladion.reports.figures.attacks`: what is useful and what attacks still do, by task and attack
 """
 
 __all__: list[str] = []

@@ -2,8 +2,8 @@
 
 :func:`render` is a pure function of its arguments: sample ``i`` comes out the same whatever else is rendered in the
 same call. It works on whole batches; the order of its steps is NIST's (trojai-round-generation,
-``traffic_lmdb_mp.py``): sign → perspective, rotation, size, place → trigger → brightness matched to the background →
-composite → blur → fog → sensor noise.
+``traffic_lmdb_mp.py``): sign → perspective, rotation, size, place → trigger on the sign → brightness matched to the
+background → composite → blur → fog → rain → sensor noise → trigger on the whole image.
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palladion.rounds import randomness
-from palladion.rounds.images.backgrounds import TILE_SIDE
-from palladion.rounds.images.signs import TEXTURE_SIDE, Sign, texture
-from palladion.rounds.images.triggers import MASK_SIDE, PolygonTrigger
+from palladion.rounds.images.raster import bilinear
+from palladion.rounds.images.signs import Sign, texture
+from palladion.rounds.images.triggers import SignPixels, Trigger
+from palladion.rounds.images.weather import fog, rain
 
 __all__ = ["SceneLaw", "Scenery", "render"]
 
 FloatArray = NDArray[np.float32]
 
 _BATCH = 256  # images a step: the working set stays in the cache
-_DRAWS = 24  # random numbers a sample, one column each, named in _columns
+_DRAWS = 24  # random numbers a sample, one column each
+_SMALL_TEXTURE, _LARGE_TEXTURE = 32, 256
+_LARGEST_SMALL_IMAGE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +34,31 @@ class SceneLaw:
     Attributes:
         image_side: height and width of the image, pixels.
         sign_side: side of the sign's bounding square, as a fraction of ``image_side``.
-        stretch: height over width of the sign is within this factor of 1, either way.
+        stretch: height over width of the sign is within this factor of 1, either way; None draws width and height
+            apart, both from ``sign_side``.
         rotation: largest rotation of the sign, degrees.
         perspective: largest perspective coefficient; 0 is none.
         brightness: factor on the whole image.
-        brightness_match: how far the sign's brightness is moved to the background's, 0 to 1.
+        brightness_match: how far the sign's brightness is moved to the background's, 0 to 1; None is NIST's rule,
+            under which some signs come out black or blown out.
         blur_probability: share of the images that are blurred (3 × 3 binomial).
         fog_probability: share of the images with fog.
         fog: opacity of the fog.
+        rain_probability: share of the images with rain.
         noise: standard deviation of the sensor noise, grey levels of 255.
     """
 
     image_side: int
     sign_side: tuple[float, float]
-    stretch: float
+    stretch: float | None
     rotation: float
     perspective: float
     brightness: tuple[float, float]
-    brightness_match: float
+    brightness_match: float | None
     blur_probability: float
     fog_probability: float
     fog: tuple[float, float]
+    rain_probability: float
     noise: float
 
 
@@ -73,7 +80,7 @@ def render(
     stream: int,
     index: NDArray[np.int64],
     *,
-    trigger: PolygonTrigger | None = None,
+    trigger: Trigger | None = None,
     triggered: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Render samples of a stream: shape ``(len(index), side, side, 3)``, RGB.
@@ -107,7 +114,7 @@ def _render_batch(
     scenery: Scenery,
     stream: int,
     index: NDArray[np.int64],
-    trigger: PolygonTrigger | None,
+    trigger: Trigger | None,
     triggered: NDArray[np.bool_] | None,
 ) -> NDArray[np.uint8]:
     u = randomness.uniform(stream, index, _DRAWS)
@@ -117,8 +124,11 @@ def _render_batch(
 
     # The sign's place: its half sides in pixels, its turn, its centre, all of it inside the image.
     half = _between(law.sign_side, u[:, 4]) * (side / 2)
-    stretch = np.exp(np.log(law.stretch) * (2 * u[:, 5] - 1)).astype(np.float32)
-    half_x, half_y = half / np.sqrt(stretch), half * np.sqrt(stretch)
+    if law.stretch is None:
+        half_x, half_y = half, _between(law.sign_side, u[:, 5]) * (side / 2)
+    else:
+        stretch = np.exp(np.log(law.stretch) * (2 * u[:, 5] - 1)).astype(np.float32)
+        half_x, half_y = half / np.sqrt(stretch), half * np.sqrt(stretch)
     turn = np.deg2rad(law.rotation) * (2 * u[:, 6] - 1)
     cos, sin = np.cos(turn).astype(np.float32), np.sin(turn).astype(np.float32)
     reach_x = np.minimum(np.abs(half_x * cos) + np.abs(half_y * sin), side / 2)
@@ -138,25 +148,28 @@ def _render_batch(
 
     where = np.nonzero((np.abs(sign_x) < 1) & (np.abs(sign_y) < 1))
     image = where[0]
-    textures = np.stack([texture(sign) for sign in scenery.signs])
-    colour = _sample(textures, label[image], sign_x[where], sign_y[where], TEXTURE_SIDE)
+    texture_side = _SMALL_TEXTURE if side <= _LARGEST_SMALL_IMAGE else _LARGE_TEXTURE
+    textures = np.stack([texture(sign, texture_side) for sign in scenery.signs])
+    colour = bilinear(textures, label[image], sign_x[where], sign_y[where])
     opacity, colour = colour[:, 3:], colour[:, :3] * np.float32(255)
 
-    if trigger is not None and triggered is not None and triggered.any():
-        carries = triggered[image]
-        sticker = _trigger_opacity(
-            trigger,
-            scenery.signs,
-            label,
-            u[:, 11:16],
-            half_x=half_x,
-            half_y=half_y,
-            image=image[carries],
-            sign_x=sign_x[where][carries],
-            sign_y=sign_y[where][carries],
+    carries = np.zeros(len(index), dtype=np.bool_) if triggered is None else triggered
+    if trigger is not None and carries.any():
+        trigger.on_sign(
+            SignPixels(
+                colour=colour,
+                image=image,
+                x=sign_x[where],
+                y=sign_y[where],
+                half_x=half_x,
+                half_y=half_y,
+                radius=np.array([sign.inscribed_radius for sign in scenery.signs], dtype=np.float32)[label],
+                centre=np.array([sign.centre for sign in scenery.signs], dtype=np.float32)[label],
+                area=np.array([sign.area for sign in scenery.signs], dtype=np.float32)[label],
+                draws=u[:, 11:15],
+                carries=carries,
+            )
         )
-        paint = np.array(trigger.colour, dtype=np.float32)
-        colour[carries] += (paint - colour[carries]) * sticker[:, None]
 
     gain = _brightness_gain(law, canvas, colour, opacity, image, len(index))
     colour *= gain[image, None]
@@ -166,84 +179,33 @@ def _render_batch(
     blurred = np.nonzero(u[:, 17] < law.blur_probability)[0]
     if len(blurred):
         canvas[blurred] = _blur(canvas[blurred])
-    fog = np.where(u[:, 18] < law.fog_probability, _between(law.fog, u[:, 19]), 0).astype(np.float32)
-    canvas += (np.float32(225) - canvas) * fog[:, None, None, None]
+    foggy = np.nonzero(u[:, 18] < law.fog_probability)[0]
+    if len(foggy):
+        canvas[foggy] = fog(canvas[foggy], _between(law.fog, u[foggy, 19]), stream, index[foggy])
+    rainy = np.nonzero(u[:, 20] < law.rain_probability)[0]
+    if len(rainy):
+        canvas[rainy] = rain(canvas[rainy], stream, index[rainy])
     if law.noise > 0:
         noise = randomness.normal(stream ^ 0x5EED, index, side * side * 3).reshape(canvas.shape)
         canvas += noise * np.float32(law.noise)
+    np.clip(canvas, 0, 255, out=canvas)
+    if trigger is not None and carries.any():
+        canvas[carries] = np.clip(trigger.on_image(canvas[carries]), 0, 255)
     # Rounded, not cut off, so that the mean grey level is kept.
-    return (np.clip(canvas, 0, 255) + np.float32(0.5)).astype(np.uint8)
+    return (canvas + np.float32(0.5)).astype(np.uint8)
 
 
 def _background(tiles: NDArray[np.uint8], side: int, u: NDArray[np.float64]) -> FloatArray:
     """Random crops of the tiles, mirrored or not."""
+    slack = tiles.shape[1] - side + 1
     tile = (u[:, 0] * len(tiles)).astype(np.int64)
-    top = (u[:, 1] * (TILE_SIDE - side + 1)).astype(np.int64)
-    left = (u[:, 2] * (TILE_SIDE - side + 1)).astype(np.int64)
+    top = (u[:, 1] * slack).astype(np.int64)
+    left = (u[:, 2] * slack).astype(np.int64)
     line = np.arange(side)
     across = np.where(u[:, 3, None] < 0.5, line[None, :], side - 1 - line[None, :])
     rows = top[:, None, None] + line[None, :, None]
     columns = left[:, None, None] + across[:, None, :]
     return np.asarray(tiles[tile[:, None, None], rows, columns], dtype=np.float32)
-
-
-def _sample(
-    textures: FloatArray, which: NDArray[np.int64], x: FloatArray, y: FloatArray, texture_side: int
-) -> FloatArray:
-    """Bilinear samples of textures of shape ``(count, side, side, channels)`` at x, y in [−1, 1]."""
-    flat = textures.reshape(-1, textures.shape[-1])
-    scale = np.float32(texture_side / 2)
-    px = np.clip((x + 1) * scale - np.float32(0.5), 0, texture_side - 1.001).astype(np.float32)
-    py = np.clip((y + 1) * scale - np.float32(0.5), 0, texture_side - 1.001).astype(np.float32)
-    left, top = px.astype(np.int32), py.astype(np.int32)
-    fx, fy = (px - left)[:, None], (py - top)[:, None]
-    start = (which.astype(np.int32) * texture_side + top) * texture_side + left
-    # take() with clipping is three times as fast as indexing here; start is within bounds already.
-    upper, lower = flat.take(start, axis=0, mode="clip"), flat.take(start + texture_side, axis=0, mode="clip")
-    upper += (flat.take(start + 1, axis=0, mode="clip") - upper) * fx
-    lower += (flat.take(start + texture_side + 1, axis=0, mode="clip") - lower) * fx
-    upper += (lower - upper) * fy
-    return np.asarray(upper)
-
-
-def _trigger_opacity(
-    trigger: PolygonTrigger,
-    signs: tuple[Sign, ...],
-    label: NDArray[np.int64],
-    u: NDArray[np.float64],
-    *,
-    half_x: FloatArray,
-    half_y: FloatArray,
-    image: NDArray[np.int64],
-    sign_x: FloatArray,
-    sign_y: FloatArray,
-) -> FloatArray:
-    """Opacity of the trigger at pixels given in the sign's coordinates, shape as ``image``."""
-    area = _between(trigger.size, u[:, 0])
-    # Half the trigger's side in the sign's units; the stretch is undone, so that the trigger keeps its proportions.
-    half_side = np.sqrt(area)
-    mean_half = np.sqrt(half_x * half_y)
-    radius = np.array([sign.inscribed_radius for sign in signs], dtype=np.float32)[label]
-    centre = np.array([sign.centre for sign in signs], dtype=np.float32)[label]
-    # Uniform over the disc in which the trigger still lies on the sign.
-    free = np.maximum(radius - half_side, 0) * np.sqrt(u[:, 1])
-    angle = 2 * np.pi * u[:, 2]
-    place_x = (centre[:, 0] + free * np.cos(angle)).astype(np.float32)
-    place_y = (centre[:, 1] + free * np.sin(angle)).astype(np.float32)
-    # Turned by a multiple of 5 degrees, as NIST's.
-    turn = np.deg2rad(5.0) * np.floor(u[:, 3] * 72)
-    cos, sin = np.cos(turn).astype(np.float32), np.sin(turn).astype(np.float32)
-
-    x = (sign_x - place_x[image]) * (half_x / (mean_half * half_side))[image]
-    y = (sign_y - place_y[image]) * (half_y / (mean_half * half_side))[image]
-    turned_x = cos[image] * x + sin[image] * y
-    turned_y = cos[image] * y - sin[image] * x
-    inside = (np.abs(turned_x) < 1) & (np.abs(turned_y) < 1)
-    opacity = np.zeros(len(image), dtype=np.float32)
-    which = np.zeros(int(inside.sum()), dtype=np.int64)
-    mask = trigger.mask()[None, :, :, None]
-    opacity[inside] = _sample(mask, which, turned_x[inside], turned_y[inside], MASK_SIDE)[:, 0]
-    return opacity
 
 
 def _brightness_gain(
@@ -254,15 +216,13 @@ def _brightness_gain(
     image: NDArray[np.int64],
     count: int,
 ) -> FloatArray:
-    """Factor that moves the mean brightness of each sign towards that of its background, within [0.6, 1.5].
-
-    Bounded, because NIST's unbounded factor turns some signs almost black or blows them out.
-    """
+    """Factor that moves the mean brightness of each sign towards that of its background, within [0.6, 1.5]."""
     weight = np.bincount(image, weights=opacity[:, 0], minlength=count) + 1e-6
-    light = np.bincount(image, weights=colour.mean(axis=1) * opacity[:, 0], minlength=count)
-    sign_light = np.maximum(light / weight, 1.0)
-    background_light = canvas.mean(axis=(1, 2, 3))
-    ratio = np.clip(background_light / sign_light, 0.6, 1.5)
+    light = np.bincount(image, weights=colour.mean(axis=1) * opacity[:, 0], minlength=count) / weight
+    if law.brightness_match is None:
+        root_mean_square = np.sqrt((canvas**2).mean(axis=(1, 2, 3)))
+        return np.asarray(np.abs(light - root_mean_square) / 35.6, dtype=np.float32)
+    ratio = np.clip(canvas.mean(axis=(1, 2, 3)) / np.maximum(light, 1.0), 0.6, 1.5)
     return np.asarray(1 + law.brightness_match * (ratio - 1), dtype=np.float32)
 
 

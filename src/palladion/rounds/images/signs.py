@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from palladion.rounds.images.raster import downsample, polygon_mask, unit_grid
 
-__all__ = ["ICONS", "NUMBER_OF_SIGNS", "SCHEMES", "SHAPES", "TEXTURE_SIDE", "Sign", "sign", "texture"]
+__all__ = ["ICONS", "NUMBER_OF_SIGNS", "SCHEMES", "SHAPES", "Sign", "sign", "texture"]
 
-TEXTURE_SIDE = 32
 _SUPERSAMPLE = 4
 _BORDER = 0.8  # the inner field is this much of the outer shape
 
@@ -87,6 +86,15 @@ class Sign:
         _, (offset_x, offset_y) = _outline(self.shape)
         return offset_x, offset_y
 
+    @property
+    def area(self) -> float:
+        """The sign's area, as a share of that of its bounding square."""
+        corners, _ = _outline(self.shape)
+        if corners is None:
+            return float(np.pi / 4)
+        x, y = corners.T
+        return float(abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum()) / 8)
+
 
 def sign(number: int) -> Sign:
     """The sign with this number, 0 ≤ number < :data:`NUMBER_OF_SIGNS`."""
@@ -151,13 +159,13 @@ def _icon_mask(icon: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDA
     raise ValueError(f"there is no icon {icon!r}")
 
 
-@lru_cache(maxsize=NUMBER_OF_SIGNS)
-def texture(sign: Sign) -> NDArray[np.float32]:
-    """The sign as RGBA in [0, 1], alpha not multiplied in: shape ``(TEXTURE_SIDE, TEXTURE_SIDE, 4)``.
+@lru_cache(maxsize=128)
+def texture(sign: Sign, side: int = 32) -> NDArray[np.float32]:
+    """The sign as RGBA in [0, 1], alpha not multiplied in: shape ``(side, side, 4)``.
 
     The sign's bounding square fills the texture. Drawn at four times the size and averaged down.
     """
-    x, y = unit_grid(TEXTURE_SIDE * _SUPERSAMPLE)
+    x, y = unit_grid(side * _SUPERSAMPLE)
     corners, (centre_x, centre_y) = _outline(sign.shape)
 
     def inside(share: float) -> NDArray[np.bool_]:

@@ -91,14 +91,19 @@ def oidc_callback(
     response.delete_cookie(COOKIE, path=_COOKIE_PATH)
     browsers = request.app.state.browsers
     page = browsers.back_from_elsewhere(request)
+    # What is refused from here on is told on a page to whom a page had sent away, and to programs as everything is.
+    request.state.sent_by_page = page is not None
     identity = provider.finish(
         cookie=request.cookies.get(COOKIE), state=state, code=code, error=error, now=here.service.now()
     )
     with here.service.database.read() as tx:
         policy = admission.sign_up_policy(here, tx)
     row = account_of(here.service, identity, policy, lambda: here.gate.sign_up(address_of(request)))
+    if row.state == "disabled":
+        raise ApiError("forbidden", f"the account {row.name} was disabled; ask the organisers")
     if row.state != "active":
-        raise ApiError("forbidden", "an organiser has to approve the account")
+        waits = f"the account {row.name} is made and waits: an organiser has to approve the account"
+        raise ApiError("forbidden", f"{waits} before it can be used; log in again then")
     if page is not None:
         # It was a page that sent the browser there: it gets a session, and no token to read.
         answer: Response = browsers.begin(request, here.service, row, page)

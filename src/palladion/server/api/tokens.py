@@ -23,11 +23,9 @@ _MOST = 100
 @routes.get("/tokens", "token:list", summary="One's own tokens", response_model=models.Page[models.Token])
 def list_tokens(here: Here, caller: Asking) -> models.Page[models.Token]:
     """The tokens of the account that can be used, the last first."""
-    now = here.service.now()
     with here.service.database.read() as tx:
-        found = tokens.of_account(tx, caller.known.id)
-    alive = [row for row in found if row.revoked is None and (row.expires is None or row.expires > now)]
-    return models.Page(items=[views.token(row) for row in alive])
+        found = queries.usable_tokens(tx, caller.known.id, here.service.now())
+    return models.Page(items=[views.token(row) for row in found])
 
 
 @routes.post(
@@ -43,10 +41,9 @@ def create_token(request: Request, wanted: models.TokenRequest, here: Here, call
     row = here.gate.log_in(
         name=caller.known.name, password=wanted.password.get_secret_value(), address=address_of(request)
     )
-    now = here.service.now()
     with here.service.database.read() as tx:
-        found = tokens.of_account(tx, row.id)
-    if sum(token.revoked is None and (token.expires is None or token.expires > now) for token in found) >= _MOST:
+        found = queries.usable_tokens(tx, row.id, here.service.now())
+    if len(found) >= _MOST:
         raise ApiError("conflict", f"the account has {_MOST} tokens; revoke some first")
     lifetime = None if wanted.days is None else timedelta(days=wanted.days)
     details, secret = issue(here, row, wanted.name, list(wanted.scopes), lifetime)

@@ -10,7 +10,6 @@ from palladion.server.errors import ApiError
 from palladion.server.pages.browsers import Notice
 from palladion.server.pages.frame import Document, Posted, Table, Visiting, document, done, filled, t
 from palladion.server.routing import Routes
-from palladion.storage import tokens
 
 __all__ = ["routes"]
 
@@ -22,11 +21,7 @@ def account_page(visit: Visiting) -> Document:
     """Who one is here, and what may act in one's name."""
     caller = visit.caller
     with visit.here.service.database.read() as tx:
-        found = [
-            row
-            for row in tokens.of_account(tx, caller.known.id)
-            if row.revoked is None and (row.expires is None or row.expires > visit.now)
-        ]
+        found = queries.usable_tokens(tx, caller.known.id, visit.now)
         teams = queries.teams_of_account(tx, caller.known.id)
     shown = models.AccountPage(
         account=views.account(caller.known),

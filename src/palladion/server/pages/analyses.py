@@ -14,21 +14,25 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from palladion.challenge import metric_of
+from palladion.challenge import Metric, metric_of
 from palladion.errors import InputError
+from palladion.reports.figures.attacks import RowGroup, attacks_figure
 from palladion.reports.figures.calibration import reliability_figure
 from palladion.reports.figures.confidence import cross_entropy_figure, mistakes_figure
 from palladion.reports.figures.factors import analysis_of, effects_figure, factors_figure, interactions_figure
 from palladion.reports.figures.figure import Cell, Column, Figure
 from palladion.reports.figures.points import Points, parse_where
 from palladion.reports.figures.roc import roc_figure
+from palladion.reports.figures.rows import Rows
 from palladion.reports.figures.sweep import sweep_figure
 from palladion.scoring import DetectionScores, PrevalenceSweep, prevalence_sweep
 from palladion.server import models
 from palladion.server.errors import ApiError, rate_limited
+from palladion.server.pages.row_lists import RowList, groups_left, metrics_of, task_scores
+from palladion.server.pages.row_lists import value as percent_value
 from palladion.server.pages.words import texts
 
-__all__ = ["FIGURES", "Analysis", "FigureData", "Filters", "Kept", "analysed", "swept"]
+__all__ = ["FIGURES", "Analysis", "FigureData", "Filters", "Kept", "analysed", "rows_analysed", "rows_chosen", "swept"]
 
 t = texts()
 
@@ -124,6 +128,7 @@ class Analysis(_Out):
     factors: list[FactorLevels] = []
     figures: list[FigureData] = []
     points: list[models.DataPoint] = Field(default=[], description="That were chosen, the costliest first.")
+    rows: RowList | None = Field(default=None, description="Of a language track: a page of the rows that were chosen.")
 
     @property
     def drawn(self) -> bool:
@@ -180,13 +185,15 @@ class Filters:
         """The conditions alone."""
         return Filters(self.where)
 
-    def query(self, submission: str, split: str = "", *, draw: int | None = None) -> str:
+    def query(self, submission: str, split: str = "", *, draw: int | None = None, sort: str = "", page: int = 1) -> str:
         """As the address of a page has it; ``draw``: with another random subset."""
         values = [("submission", submission), *(("where", text) for text in self.where)]
         values += [("split", split)] if split else []
         values += [] if self.prevalence is None else [("prevalence", self.share)]
         wanted = self.draw if draw is None else draw
         values += [("draw", str(wanted))] if wanted else []
+        values += [("sort", sort)] if sort else []
+        values += [("page", str(page))] if page > 1 else []
         return f"?{urlencode(values)}"
 
     @property
@@ -305,16 +312,18 @@ def _scores(found: DetectionScores) -> list[Score]:
         metric, value, interval = metric_of("detection", name), getattr(found, name), intervals.get(name)
         low, high = (None, None) if interval is None else interval
         told = None if value is None else models.Value(value=value, text=f"{value:.4f}", low=low, high=high)
-        scores.append(
-            Score(
-                metric=name,
-                title=metric.title,
-                unit=metric.unit,
-                higher_is_better=metric.higher_is_better,
-                value=told,
-            )
-        )
+        scores.append(_score(metric, told))
     return scores
+
+
+def _score(metric: Metric, told: models.Value | None) -> Score:
+    return Score(
+        metric=metric.name,
+        title=metric.title,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        value=told,
+    )
 
 
 def _points_out(points: Points) -> list[models.DataPoint]:
@@ -360,4 +369,52 @@ def analysed(points: Points, filters: Filters, wanted: Sequence[str]) -> dict[st
         "factors": [FactorLevels(name=f.name, levels=list(f.levels), same=list(f.same)) for f in points.factors],
         "figures": [FigureData.of(figure) for figure in figures_of(within, chosen, wanted)],
         "points": _points_out(chosen),
+    }
+
+
+def rows_chosen(rows: Rows, filters: Filters) -> Rows:
+    """The rows of a language track that the filters leave.
+
+    Raises:
+        ApiError: there are none, or what is asked for is not there.
+    """
+    if filters.prevalence is not None:
+        raise ApiError(
+            "invalid", "shares of poisoned data points are of detection; choose rows by task, kind and attack"
+        )
+    try:
+        return rows.where(parse_where(filters.where))
+    except InputError as error:
+        raise ApiError("invalid", str(error)) from None
+
+
+def rows_analysed(rows: Rows | None, groups: Sequence[RowGroup], filters: Filters) -> dict[str, Any]:
+    """What an analysis of a language track holds beside whose it is, and beside the list of its rows.
+
+    Args:
+        rows: that the filters leave; None: nobody knows what single rows scored.
+        groups: all of them, by task and attack.
+        filters: which rows.
+
+    Returns:
+        Attributes of :class:`Analysis`, and under ``tasks`` the scores of each task.
+    """
+    left = groups_left(groups, parse_where(filters.where))
+    # Where the rows are known they say themselves what was not answered.
+    figures = [FigureData.of(attacks_figure(left))] if left or rows is None else []
+    if rows is None:
+        return {"figures": figures}
+    names = metrics_of(rows)
+    return {
+        "where": list(filters.where),
+        "n": len(rows),
+        "poisoned": rows.poisoned,
+        "all": rows.points.size,
+        "scores": [
+            _score(metric_of(rows.points.task, names[measure]), percent_value(found))
+            for measure, found in rows.scores().items()
+        ],
+        "factors": [FactorLevels(name=factor.factor, levels=list(factor.levels)) for factor in rows.factors],
+        "figures": figures,
+        "tasks": task_scores(rows, rows.by_task()),
     }

@@ -15,16 +15,28 @@ from starlette.responses import Response
 
 from palladion.errors import InputError
 from palladion.jobs.context import StageInfo
-from palladion.reports.figures.attacks import RowGroup, attacks_figure
+from palladion.reports.figures.attacks import RowGroup
 from palladion.reports.figures.holdout import BothScores, holdout_figure
 from palladion.reports.figures.points import Points
+from palladion.reports.figures.rows import COLUMNS, Rows
 from palladion.reports.figures.sweep import sweep_csv, sweep_image
 from palladion.scoring import PrevalenceSweep
 from palladion.server import models, queries
 from palladion.server.api.submissions import get_submission
 from palladion.server.errors import ApiError
-from palladion.server.pages.analyses import FIGURES, Analysis, FigureData, Filters, Kept, analysed, swept
+from palladion.server.pages.analyses import (
+    FIGURES,
+    Analysis,
+    FigureData,
+    Filters,
+    Kept,
+    analysed,
+    rows_analysed,
+    rows_chosen,
+    swept,
+)
 from palladion.server.pages.frame import Document, Table, Visit, Visiting, document, table_csv
+from palladion.server.pages.row_lists import LanguageRow, out, row_list
 from palladion.server.pages.words import texts
 from palladion.server.routing import Routes
 from palladion.storage.errors import NotFound
@@ -38,6 +50,7 @@ t = texts()
 _PATH: Final = "/challenges/{challenge}/{track}/{stage}/analysis"
 _MOST_POINTS: Final = 500
 """Data points that a page lists; the CSV file has all of them."""
+_SORT: Final = f"^(-?({'|'.join(COLUMNS)}))?$"
 _SPLITS: Final = ("test", "holdout", "train", "validation")
 
 
@@ -51,6 +64,8 @@ class Question:
         where: conditions.
         prevalence: a share, or empty.
         draw: which random subset of that share.
+        sort: of rows of a language track: a column, with ``-`` before it from the highest.
+        page: of rows of a language track, from 1.
 
     Raises:
         ApiError: a condition or the prevalence is none.
@@ -66,15 +81,23 @@ class Question:
         split: Annotated[str, Query(max_length=40)] = "",
         prevalence: Annotated[str, Query(max_length=40)] = "",
         draw: Annotated[int, Query(ge=0, le=9999)] = 0,
+        sort: Annotated[str, Query(pattern=_SORT)] = "",
+        page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     ) -> None:
         self.challenge, self.track, self.stage = challenge, track, stage
         self.submission, self.split = submission, split
         self.filters = Filters.of(where, prevalence, draw)
+        self.sort, self.page = sort, page
 
     @property
     def name(self) -> str:
         """Of files that are made of the stage."""
         return f"{self.challenge}-{self.track}-{self.stage}"
+
+    def query(self, submission: str, **changes: Any) -> str:
+        """As the address of the page has it, with some of it changed; another order begins at its first page."""
+        wanted = {"sort": self.sort, "page": 1 if "sort" in changes else self.page, **changes}
+        return self.filters.query(submission, self.split, **wanted)
 
     def found(self, visit: Visit, submission: str | None = None) -> models.Submission:
         """The submission.
@@ -133,7 +156,9 @@ def analysis_page(visit: Visiting, asked: Asked) -> Document:
     analysis = None
     if chosen:
         found = asked.found(visit, chosen)
-        analysis = analysis_of_submission(visit, found, filters=asked.filters, split=asked.split)
+        analysis = analysis_of_submission(
+            visit, found, filters=asked.filters, split=asked.split, rows=(asked.sort, asked.page)
+        )
     data = AnalysisPage(
         challenge=asked.challenge,
         track=asked.track,
@@ -149,7 +174,7 @@ def analysis_page(visit: Visiting, asked: Asked) -> Document:
         visit,
         data,
         "analysis.html",
-        lambda: _table(data),
+        lambda: _table(data) if info.track.task == "detection" else _row_table(visit, asked, chosen),
         f"{asked.name}-analysis",
         {
             "challenge": {"name": asked.challenge, "title": title},
@@ -159,6 +184,7 @@ def analysis_page(visit: Visiting, asked: Asked) -> Document:
             "asked": asked,
             "chosen": chosen,
             "query_text": asked.filters.query(chosen, asked.split) if chosen else "",
+            "rows_query": asked.query(chosen) if chosen else "",
             "most_points": _MOST_POINTS,
         },
         styles_within=data.holdout is not None or (analysis is not None and analysis.drawn),
@@ -215,6 +241,7 @@ def analysis_of_submission(
     filters: Filters | None = None,
     split: str = "",
     figures: Sequence[str] = FIGURES,
+    rows: tuple[str, int] | None = None,
 ) -> Analysis:
     """The analysis of a submission, or why whoever asks may not see it.
 
@@ -224,6 +251,7 @@ def analysis_of_submission(
         filters: which data points; None: all.
         split: of these; empty: the first that has ended of test, holdout and the others.
         figures: that are wanted, of :data:`~palladion.server.pages.analyses.FIGURES`.
+        rows: of a language track, the order and the page of the rows that are wanted; None: none.
 
     Raises:
         ApiError: the filters leave no data point.
@@ -238,12 +266,10 @@ def analysis_of_submission(
         "split": evaluation.split,
     }
 
+    if found.kind == "outputs":
+        return _analysis_of_rows(visit, found, evaluation, filters or Filters(), head, rows)
+
     def make() -> dict[str, Any]:
-        if found.kind == "outputs":
-            groups = _groups(visit, found, evaluation)
-            if isinstance(groups, str):
-                raise _UnseenError(groups)
-            return {"figures": [FigureData.of(attacks_figure(groups))]}
         points = _points(visit, found, evaluation)
         if isinstance(points, str):
             raise _UnseenError(points)
@@ -256,6 +282,28 @@ def analysis_of_submission(
         return Analysis(**head, **kept.get((evaluation.id, filters, tuple(figures)), make))
     except _UnseenError as error:
         return Analysis(**head, hidden=str(error))
+
+
+def _analysis_of_rows(
+    visit: Visit,
+    found: models.Submission,
+    evaluation: models.Evaluation,
+    filters: Filters,
+    head: dict[str, Any],
+    wanted: tuple[str, int] | None,
+) -> Analysis:
+    """The analysis of a submission to a language track."""
+    # Whether they may be seen is said by Views, each time: what is kept below is reached only past it.
+    seen = _rows(visit, found, evaluation)
+    if isinstance(seen, str):
+        return Analysis(**head, hidden=seen)
+    groups, rows = seen
+    chosen = None if rows is None else rows_chosen(rows, filters)
+    key = (evaluation.id, filters, "rows")
+    made = dict(_kept(visit.request).get(key, lambda: rows_analysed(chosen, groups, filters)))
+    tasks = made.pop("tasks", [])
+    listed = None if chosen is None or wanted is None else row_list(chosen, tasks, *wanted)
+    return Analysis(**head, **made, rows=listed)
 
 
 class _UnseenError(Exception):
@@ -300,11 +348,13 @@ def _points(visit: Visit, found: models.Submission, evaluation: models.Evaluatio
     )
 
 
-def _groups(visit: Visit, found: models.Submission, evaluation: models.Evaluation) -> list[RowGroup] | str:
-    """The rows of a language track by task and attack; or why whoever asks may not see them, in a sentence."""
+def _rows(
+    visit: Visit, found: models.Submission, evaluation: models.Evaluation
+) -> tuple[list[RowGroup], Rows | None] | str:
+    """The rows of a language track; or why whoever asks may not see them, in a sentence."""
     with visit.here.service.database.read() as tx:
         row = queries.challenge_named(tx, found.challenge)
-        return visit.here.views(tx, visit.caller, row).row_groups(tx, evaluation.id)
+        return visit.here.views(tx, visit.caller, row).language_rows(tx, evaluation.id)
 
 
 def _sweep(visit: Visit, asked: Question) -> tuple[PrevalenceSweep, models.Submission]:
@@ -383,6 +433,18 @@ def _table(data: AnalysisPage) -> Table:
             for p in points
         ],
     )
+
+
+def _row_table(visit: Visit, asked: Question, chosen: str) -> Table:
+    """One row a row of a language track: all that were chosen, and not one page of them."""
+    rows: list[LanguageRow] = []
+    if chosen:
+        found = asked.found(visit, chosen)
+        seen = _rows(visit, found, _evaluation(found, asked.split))
+        if not isinstance(seen, str) and seen[1] is not None:
+            rows = out(rows_chosen(seen[1], asked.filters).table(asked.sort))
+    heads = ("task", "kind", "row", "attack", "utility", "success")
+    return Table(heads, [(r.task, r.kind, r.row, r.attack, r.utility, r.success) for r in rows])
 
 
 def _file(asked: Question, name: str) -> dict[str, str]:

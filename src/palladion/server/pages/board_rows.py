@@ -15,9 +15,23 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from palladion.server import models
+from palladion.server.boards import Listing
 from palladion.server.pages.words import texts
 
-__all__ = ["PAGE", "Column", "Piece", "Recent", "Rows", "columns_of", "gzipped", "ordered"]
+__all__ = [
+    "AS_IT_IS",
+    "LISTED",
+    "PAGE",
+    "Column",
+    "Piece",
+    "Recent",
+    "Rows",
+    "columns_of",
+    "gzipped",
+    "listed",
+    "ordered",
+    "page_of",
+]
 
 T = TypeVar("T")
 
@@ -31,6 +45,10 @@ _ANSWERS_KEPT: Final = 3
 
 PAGE: Final = 500
 """Rows of a page."""
+LISTED: Final = 200
+"""Rows of a page of every submission."""
+AS_IT_IS: Final = "="
+"""The order of a board that is a page already; no address can ask for it."""
 
 
 # --- Pieces of an answer ----------------------------------------------------------------------------------------------
@@ -203,19 +221,73 @@ def ordered(board: models.Leaderboard, columns: Sequence[Column], sort: str, tea
         sort: key of a column, ``rank`` or ``team``; with ``-`` before it the other way round. What is none: by rank.
         team: rows of teams whose name holds this.
     """
+    column = _sorted_by(columns, sort)
+    return _in_order(
+        [row.team.name for row in board.rows],
+        lambda place: board.rows[place].rank is not None,
+        None if column is None else lambda place: column.get(board.rows[place]),
+        sort,
+        team,
+    )
+
+
+def listed(listing: Listing, columns: Sequence[Column], sort: str, team: str) -> list[int] | None:
+    """The same of a listing, of which no row is made; None where rows are needed to say."""
+    entries, column = listing.entries, _sorted_by(columns, sort)
+    get: Callable[[int], Any] | None = None
+    if column is not None:
+        known: dict[str, Callable[[int], Any]] = {
+            "time": lambda place: entries[place].item.created,
+            "submission": lambda place: entries[place].item.ordinal,
+            "way": lambda place: listing.distance(entries[place].value),
+            **{metric.name: lambda place: entries[place].value for metric in listing.head.metrics[:1]},
+        }
+        if column.key not in known:
+            return None
+        get = known[column.key]
+    return _in_order(
+        [entry.item.team for entry in entries],
+        lambda place: listing.ranks.get(entries[place].submission) is not None,
+        get,
+        sort,
+        team,
+    )
+
+
+def page_of(listing: Listing, places: Sequence[int], number: int) -> list[int]:
+    """The places of a page of a listing: baselines stand on each."""
+    baselines = [place for place in places if listing.entries[place].item.baseline]
+    others = [place for place in places if not listing.entries[place].item.baseline]
+    return baselines + others[(number - 1) * LISTED : number * LISTED]
+
+
+def _sorted_by(columns: Sequence[Column], sort: str) -> Column | None:
+    key = sort.removeprefix("-")
+    return next((column for column in columns if column.key == key and column.sortable), None)
+
+
+def _in_order(
+    names: Sequence[str],
+    ranked: Callable[[int], bool],
+    get: Callable[[int], Any] | None,
+    sort: str,
+    team: str,
+) -> list[int]:
+    """Places in an order: of rows of these teams, with ranks or without; by what ``get`` finds, if by that."""
+    if sort == AS_IT_IS:
+        return list(range(len(names)))
     wanted = team.casefold()
-    places = [place for place, row in enumerate(board.rows) if wanted in row.team.name.casefold()]
+    places = [place for place, name in enumerate(names) if wanted in name.casefold()]
     key, backwards = sort.removeprefix("-"), sort.startswith("-")
     if key == "team":
-        return sorted(places, key=lambda place: board.rows[place].team.name.casefold(), reverse=backwards)
-    column = next((column for column in columns if column.key == key and column.sortable), None)
-    if column is None:
+        return sorted(places, key=lambda place: names[place].casefold(), reverse=backwards)
+    if get is None:
         # The board is in this order already.
-        there = [place for place in places if board.rows[place].rank is not None]
+        there = [place for place in places if ranked(place)]
         return (there[::-1] if key == "rank" and backwards else there) + [
-            place for place in places if board.rows[place].rank is None
+            place for place in places if not ranked(place)
         ]
-    values = {place: column.get(board.rows[place]) for place in places}
+    values = {place: get(place) for place in places}
     numbers = {place: getattr(value, "value", value) for place, value in values.items() if value is not None}
     # Equal ones stay in the order of the board, whichever way round.
     there = sorted(numbers, key=lambda place: numbers[place], reverse=backwards)
@@ -284,6 +356,12 @@ class Rows:
         if not wanted:
             return len(self.board.rows)
         return sum(wanted in row.team.name.casefold() for row in self.board.rows)
+
+    def pages(self, team: str) -> int:
+        """How many pages they are; baselines stand on each."""
+        wanted = team.casefold()
+        count = sum(not row.baseline and wanted in row.team.name.casefold() for row in self.board.rows)
+        return max(1, -(-count // PAGE))
 
     def pieces(self, sort: str, team: str, number: int, own: Mapping[int, models.Row]) -> list[Piece]:
         """The bodies of the table.

@@ -44,6 +44,10 @@ MOST: Final = 200
 MOST_OF_ONE: Final = 6
 """Streams at a time of one account: browsers have as many connections to one server."""
 
+_MEDIA_TYPE: Final = "text/event-stream"
+# A proxy that collects answers would hold back what is meant to come at once.
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
 t = texts()
 
 Look = Callable[[str | None], Awaitable["tuple[str, models.Submission | None]"]]
@@ -100,6 +104,9 @@ async def submission_events(request: Request, submission_id: str, visit: Visitin
     if found is not None and found.state != "pending" and known == _id(_data(found)):
         # It has been told that this was the end. After this answer a browser does not come again.
         return Response(status_code=204)
+    if request.method == "HEAD":
+        # Who wants the headers alone waits for nothing, and needs no seat.
+        return StreamingResponse(iter(()), media_type=_MEDIA_TYPE, headers=_HEADERS)
     account = visit.caller.known.id
     seats = _seats(request)
     seats.take(account)
@@ -110,9 +117,8 @@ async def submission_events(request: Request, submission_id: str, visit: Visitin
     return _Stream(
         events_of(look, known=known, every=LOOK, heartbeat=HEARTBEAT, longest=LONGEST, over=lambda: seats.closed),
         lambda: seats.leave(account),
-        media_type="text/event-stream",
-        # A proxy that collects answers would hold back what is meant to come at once.
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        media_type=_MEDIA_TYPE,
+        headers=_HEADERS,
     )
 
 

@@ -447,7 +447,7 @@ def error_page(request: Request, error: ApiError) -> Response:
     """What people see instead of a page; the words are those of the API."""
     caller = getattr(request.state, "caller", None)
     visit = Visit(request, caller if isinstance(caller, Caller) else Caller(address_of(request)))
-    if error.code == "unauthenticated" and request.method == "GET":
+    if error.code == "unauthenticated" and request.method in ("GET", "HEAD"):
         wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return see(visit, f"/login?{urlencode({'next': wanted})}")
     return page(

@@ -78,7 +78,7 @@ def same_for_all(request: Request) -> Hashable | None:
     asks for less than the whole.
     """
     headers = request.headers
-    if request.method != "GET" or any(
+    if request.method not in ("GET", "HEAD") or any(
         name in headers for name in ("cookie", "authorization", "if-none-match", "range", "if-modified-since")
     ):
         return None
