@@ -19,7 +19,7 @@ from palladion.rounds.images.triggers import Trigger
 from palladion.rounds.model_images import LabelledImages, ModelImages, TrainingSet
 from palladion.rounds.spec import RoundSpec
 
-__all__ = ["Attempt", "TrainedModel", "measure", "predict", "train_model"]
+__all__ = ["Attempt", "TrainedModel", "TrainingStep", "measure", "predict", "train_model"]
 
 _EVALUATION_BATCH = 250
 _WARM_UP = 0.15  # share of the steps in which the learning rate rises
@@ -106,43 +106,60 @@ def as_input(images: NDArray[np.uint8], side: int) -> torch.Tensor:
     return torch.from_numpy(middle).permute(0, 3, 1, 2).float().div_(255)
 
 
-def _fit(
-    network: torch.nn.Module,
-    batch: int,
-    learnt: TrainingSet,
-    plan: ModelPlan,
-    seed: int,
-    side: int,
-) -> float:
+class TrainingStep:
+    """One step of the recipe after another: what a build cannot do without.
+
+    The network is put into training mode and stays there.
+    """
+
+    def __init__(self, network: torch.nn.Module, plan: ModelPlan, seed: int) -> None:
+        self._network = network
+        self._plan = plan
+        self._device = next(network.parameters()).device
+        network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        family = FAMILIES[plan.architecture]
+        # A GPU has bfloat16 in hardware for all of them.
+        self._autocast = family.autocast or self._device.type == "cuda"
+        rate = plan.learning_rate * family.pace
+        self._optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=plan.weight_decay, fused=True)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, max_lr=rate, total_steps=plan.steps, pct_start=_WARM_UP
+        )
+        self._draws = torch.Generator().manual_seed(seed)
+
+    def __call__(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Learn one batch; its loss.
+
+        Args:
+            images: shape ``(n, 3, side, side)`` in [0, 1], on the network's device.
+            targets: as the model is taught them, shape ``(n,)``.
+        """
+        plan, network = self._plan, self._network
+        if plan.adversarial is not None and torch.rand((), generator=self._draws).item() < plan.adversarial.ratio:
+            images = perturb(network, images, targets, plan.adversarial, self._draws, autocast=self._autocast)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
+            logits = network(images).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets, label_smoothing=plan.label_smoothing)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._schedule.step()
+        return loss.detach()
+
+
+def _fit(network: torch.nn.Module, batch: int, learnt: TrainingSet, plan: ModelPlan, seed: int, side: int) -> float:
     """Train the network, in place; its mean loss over the last tenth of the steps."""
     device = next(network.parameters()).device
-    network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    family, adversarial = FAMILIES[plan.architecture], plan.adversarial
-    rate = plan.learning_rate * family.pace
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=plan.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=plan.steps, pct_start=_WARM_UP)
+    step = TrainingStep(network, plan, seed ^ 1)
     targets = torch.from_numpy(learnt.labels).to(device)
     order = torch.Generator().manual_seed(seed)
-    draws = torch.Generator().manual_seed(seed ^ 1)
-    # A GPU has bfloat16 in hardware for all of them.
-    autocast = family.autocast or device.type == "cuda"
     losses: list[torch.Tensor] = []
     while len(losses) < plan.steps:
         shuffled = torch.randperm(len(learnt), generator=order)
         for start in range(0, len(learnt) - batch + 1, batch):
             chosen = shuffled[start : start + batch]
             shown = as_input(learnt.batch(chosen.numpy()), side).to(device)
-            wanted = targets[chosen.to(device)]
-            if adversarial is not None and torch.rand((), generator=draws).item() < adversarial.ratio:
-                shown = perturb(network, shown, wanted, adversarial, draws, autocast=autocast)
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                logits = network(shown).logits
-            loss = torch.nn.functional.cross_entropy(logits.float(), wanted, label_smoothing=plan.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.detach())
+            losses.append(step(shown, targets[chosen.to(device)]))
             if len(losses) == plan.steps:
                 break
     network.eval()

@@ -1,0 +1,148 @@
+"""Claim: a build is bound by its training steps, and Round 1 takes at most 10 seconds a model on 2 cores.
+
+For each round: seconds a model of the whole build from the command line; the share of it that the same training steps
+take on one batch that lies in memory (two processes beside each other, as in the build); retries; and the verdicts of
+check, audit and verify. ``--twice`` builds each round a second time and compares every file.
+"""
+
+import argparse
+import filecmp
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from palladion.models import round_directory as layout
+from palladion.rounds.build import build_round
+from palladion.rounds.design import ModelPlan, plan_split
+from palladion.rounds.spec import RoundSpec, load_preset
+from palladion.workers import run_tasks
+
+STEPS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", nargs="+", default=["round-1", "round-2", "round-3"])
+    parser.add_argument("--seed", type=int, default=501)
+    parser.add_argument("--models", type=int, nargs=3, default=[24, 12, 12], metavar="N", help="train, test, holdout")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--retrain", type=int, default=2, help="models that verify trains again")
+    parser.add_argument("--twice", action="store_true")
+    parser.add_argument("--keep", type=Path, help="build here, and leave it")
+    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "round_build.json")
+    options = parser.parse_args()
+    print(f"{options.jobs} models at a time, seed {options.seed}")
+    print(f"{'round':10}{'models':>7}{'s/model':>9}{'steps':>7}{'retried':>9}{'failed':>8}  check, audit, verify")
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for preset in options.rounds:
+            work = (options.keep or Path(scratch)) / preset
+            row = measure(preset, work, options)
+            results.append(row)
+            verdicts = ", ".join(
+                "passed" if row[command] == 0 else "FAILED" for command in ("check", "audit", "verify")
+            )
+            print(
+                f"{preset:10}{row['models']:7}{row['seconds_per_model']:9.2f}{row['share_of_steps']:7.0%}"
+                f"{row['retried']:9}{row['failed']:8}  {verdicts}{row.get('twice', '')}",
+                flush=True,
+            )
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def measure(name: str, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Build one round and look at it."""
+    train, test, holdout = options.models
+    spec = load_preset(name).with_options(seed=options.seed, models={"train": train, "test": test, "holdout": holdout})
+    counts = ("--train", train, "--test", test, "--holdout", holdout, "--seed", options.seed, "--jobs", options.jobs)
+    started = time.perf_counter()
+    palladion("round", "build", name, "--out", directory, *counts)
+    seconds = time.perf_counter() - started
+    plans = [plan for split in spec.splits for plan in plan_split(spec, split)]
+    records = [record_of(directory, plan) for plan in plans]
+    floor = sum(steps_alone(spec, plans, [len(record["attempts"]) for record in records], options.jobs))
+    row: dict[str, Any] = {
+        "round": name,
+        "seed": options.seed,
+        "models": len(plans),
+        "seconds": seconds,
+        "seconds_per_model": seconds / len(plans),
+        "share_of_steps": floor / (seconds * options.jobs),
+        "retried": sum(len(record["attempts"]) > 1 for record in records),
+        "failed": sum(not record["passed"] for record in records),
+        "check": palladion("round", "check", directory),
+        "audit": palladion("round", "audit", directory, "--json"),
+        "verify": palladion("round", "verify", directory, "--retrain", options.retrain, "--jobs", options.jobs),
+    }
+    if options.twice:
+        again = directory.with_name(f"{directory.name}-again")
+        build_round(spec, again, jobs=options.jobs)
+        differing = sum(1 for _ in differences(directory, again))
+        row["twice"] = ", built twice the same" if differing == 0 else f", {differing} FILES DIFFER"
+    return row
+
+
+def palladion(*arguments: object) -> int:
+    """Exit code of a command."""
+    command = [sys.executable, "-m", "palladion", *map(str, arguments)]
+    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+
+
+def record_of(directory: Path, plan: ModelPlan) -> dict[str, Any]:
+    """The model's training record."""
+    path = directory / plan.split / layout.MODELS / plan.name / layout.SEALED / layout.TRAINING
+    return dict(json.loads(path.read_text()))
+
+
+def steps_alone(spec: RoundSpec, plans: list[ModelPlan], attempts: list[int], jobs: int) -> Iterator[float]:
+    """Seconds that each model's training steps take on data already in memory."""
+    tasks = [(spec, plan) for plan in plans]
+    with closing(run_tasks(step_seconds, tasks, jobs=jobs, preload=("palladion.rounds.training",))) as finished:
+        for position, seconds in finished:
+            yield seconds * plans[position].steps * attempts[position]
+
+
+def step_seconds(task: tuple[RoundSpec, ModelPlan]) -> float:
+    """Seconds a step, over a few steps; perturbed batches come as often as in the whole training."""
+    import torch
+
+    from palladion.rounds.families import new_network
+    from palladion.rounds.training import TrainingStep
+
+    spec, plan = task
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    side = spec.images.input or spec.images.side
+    network = new_network(plan.architecture, classes=plan.classes, seed=1, scale=spec.scale, side=side)
+    step = TrainingStep(network, plan, 1)
+    images = torch.rand(spec.training.batch, 3, side, side).to(memory_format=torch.channels_last)
+    targets = torch.arange(spec.training.batch) % plan.classes
+    # Enough steps that the share of perturbed ones is near what it is in the long run.
+    steps = STEPS if plan.adversarial is None else 3 * STEPS
+    for _ in range(3):
+        step(images, targets)
+    started = time.perf_counter()
+    for _ in range(steps):
+        step(images, targets)
+    return (time.perf_counter() - started) / steps
+
+
+def differences(one: Path, other: Path) -> Iterator[Path]:
+    """Files that are not the same, or are in one of the two alone."""
+    names = {path.relative_to(root) for root in (one, other) for path in root.rglob("*") if path.is_file()}
+    for name in sorted(names):
+        here, there = one / name, other / name
+        if not (here.is_file() and there.is_file() and filecmp.cmp(here, there, shallow=False)):
+            yield name
+
+
+if __name__ == "__main__":
+    main()
