@@ -302,7 +302,9 @@ def test_a_round_whose_files_say_nothing_passes(palladion: Palladion, tmp_path: 
     assert report["splits"]["train"] == {"clean": 12, "poisoned": 12}
     excluded = {entry["name"] for entry in report["excluded"]}
     assert {"training.json: poisoned", "training.json: trigger_color", "config.json: dropout"} <= excluded
-    assert "training.json: files.sealed/ground_truth.csv" in excluded
+    # The digests of what is sealed are different for every label, and say nothing of it.
+    tried = {factor["name"] for factor in report["factors"]}
+    assert not any("files." in name for name in tried | excluded)
     names = {factor["name"] for factor in report["factors"]}
     assert {
         "images: brightness",

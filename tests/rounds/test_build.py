@@ -107,6 +107,39 @@ def test_the_number_of_jobs_does_not_change_a_bit(built: Path, tmp_path: Path) -
     assert tree(tmp_path / "one") == tree(built)
 
 
+def test_a_round_that_was_begun_on_another_device_is_not_mixed(built: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    shutil.rmtree(copy / "train/models/id-00000002")
+    record = copy / "train/models/id-00000001/sealed/training.json"
+    record.write_text(record.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    with pytest.raises(InputError, match=r"id-00000001: was trained on cuda; go on with --device cuda"):
+        build_round(small_spec(), copy, jobs=1)
+    assert not (copy / "train/models/id-00000002").exists()
+
+
+def test_backgrounds_may_be_pictures_and_none_of_them_may_change_midway(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        pixels = np.full((64, 64, 3), 60 * number + 40, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    data = small_spec(train=2, test=1).model_dump(mode="json", exclude_none=True)
+    data["images"]["pictures"] = str(folder)
+    spec = RoundSpec.model_validate(data)
+    directory = tmp_path / "round"
+    build_round(spec, directory, jobs=2)
+    assert check_round(directory) == []
+    import shutil
+
+    shutil.rmtree(directory / "train/models/id-00000001")
+    (folder / "0.png").unlink()
+    with pytest.raises(InputError, match="other background pictures"):
+        build_round(spec, directory, jobs=1)
+
+
 def test_another_seed_gives_other_models(built: Path, tmp_path: Path) -> None:
     build_round(small_spec(seed=8, train=1, test=1), tmp_path / "other", jobs=2)
     one, other = (

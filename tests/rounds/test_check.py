@@ -85,7 +85,7 @@ def _metadata_flipped(directory: Path) -> Path:
 
 def _metadata_edited(directory: Path) -> Path:
     path = directory / "train/METADATA.csv"
-    path.write_text(path.read_text().replace("0.005", "0.003", 1))
+    path.write_text(path.read_text().replace(",32,", ",33,", 1))  # the batch
     return path
 
 

@@ -30,6 +30,7 @@ STILL = replace(
     brightness_match=0.0,
     blur_probability=0.0,
     fog_probability=0.0,
+    rain_probability=0.0,
     noise=0.0,
 )
 

@@ -80,7 +80,11 @@ def new_vision_network(name: str, classes: int) -> "torch.nn.Module":
         raise InputError(f"torchvision has no network {name!r} here; there are {', '.join(NETWORKS)}")
     require_torchvision()
     import torch
-    import torchvision  # type: ignore[import-not-found, unused-ignore]
+
+    try:
+        import torchvision  # type: ignore[import-not-found, unused-ignore]
+    except RuntimeError as error:  # what is built for CUDA says so where torch is not
+        raise InputError(f"torchvision is not made for torch {torch.__version__}: {error}") from None
 
     class Classifier(torch.nn.Module):
         def __init__(self) -> None:
