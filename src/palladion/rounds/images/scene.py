@@ -21,7 +21,7 @@ __all__ = ["SceneLaw", "Scenery", "render"]
 
 FloatArray = NDArray[np.float32]
 
-_BATCH = 256  # images a step: the working set stays in the cache
+_BATCH = 64  # images a step: the working set stays in the cache
 _DRAWS = 24  # random numbers a sample, one column each
 _SMALL_TEXTURE, _LARGE_TEXTURE = 32, 256
 _LARGEST_SMALL_IMAGE = 64
