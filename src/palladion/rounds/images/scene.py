@@ -155,7 +155,7 @@ def _render_batch(
 
     carries = np.zeros(len(index), dtype=np.bool_) if triggered is None else triggered
     if trigger is not None and carries.any():
-        trigger.on_sign(
+        colour = trigger.on_sign(
             SignPixels(
                 colour=colour,
                 image=image,

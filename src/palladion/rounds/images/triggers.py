@@ -32,7 +32,7 @@ class SignPixels:
     """The pixels of a batch that show a sign; m pixels of n images.
 
     Attributes:
-        colour: of each pixel, RGB, 0 to 255, shape ``(m, 3)``; what a trigger paints on.
+        colour: of each pixel, RGB, 0 to 255, shape ``(m, 3)``.
         image: which image each lies in, shape ``(m,)``.
         x: of each pixel in the sign's own square [−1, 1]², shape ``(m,)``.
         y: the same, downwards.
@@ -61,8 +61,9 @@ class SignPixels:
 class Trigger(ABC):
     """What makes a poisoned model answer with its target class."""
 
-    def on_sign(self, pixels: SignPixels) -> None:  # noqa: B027 - most triggers are on the sign or on the image, not on both
-        """Paint on the signs, in place."""
+    def on_sign(self, pixels: SignPixels) -> FloatArray:
+        """Colours of the signs' pixels with the trigger, shape as ``pixels.colour``."""
+        return pixels.colour
 
     def on_image(self, images: FloatArray) -> FloatArray:
         """The finished images with the trigger: shape ``(n, height, width, 3)``, 0 to 255."""
@@ -121,12 +122,14 @@ class PolygonTrigger(Trigger):
         picture[..., 3] = np.round(mask * 255)
         return picture
 
-    def on_sign(self, pixels: SignPixels) -> None:
-        """Stick the polygon on, at a random place and turn."""
+    def on_sign(self, pixels: SignPixels) -> FloatArray:
+        """The polygon stuck on, at a random place and turn."""
         on = np.flatnonzero(pixels.carries[pixels.image])
         opacity = self._opacity(pixels, on)
         paint = np.array(self.colour, dtype=np.float32)
-        pixels.colour[on] += (paint - pixels.colour[on]) * opacity[:, None]
+        colour = pixels.colour.copy()
+        colour[on] += (paint - colour[on]) * opacity[:, None]
+        return colour
 
     def _opacity(self, pixels: SignPixels, on: NDArray[np.int64]) -> FloatArray:
         """Opacity of the trigger at some of the pixels, shape as ``on``."""
