@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bilinear", "downsample", "polygon_mask", "unit_grid"]
+__all__ = ["bilinear", "blur", "downsample", "polygon_mask", "unit_grid"]
 
 
 def unit_grid(side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -62,3 +62,23 @@ def bilinear(
     lower += (flat.take(start + side + 1, axis=0, mode="clip") - lower) * fx
     upper += (lower - upper) * fy
     return np.asarray(upper)
+
+
+def blur(images: NDArray[np.float32], passes: int = 1) -> NDArray[np.float32]:
+    """The images after so many 3 × 3 binomial blurs, the pixels at the edge repeated.
+
+    Args:
+        images: shape ``(n, height, width, channels)``.
+        passes: how many.
+    """
+    for _ in range(passes):
+        rows = np.pad(images, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
+        images = rows[:, 1:-1] * np.float32(2)
+        images += rows[:, :-2]
+        images += rows[:, 2:]
+        columns = np.pad(images, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
+        images = columns[:, :, 1:-1] * np.float32(2)
+        images += columns[:, :, :-2]
+        images += columns[:, :, 2:]
+        images *= np.float32(1 / 16)
+    return images

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palladion.rounds import randomness
-from palladion.rounds.images.raster import bilinear
+from palladion.rounds.images.raster import bilinear, blur
 from palladion.rounds.images.signs import Sign, texture
 from palladion.rounds.images.triggers import SignPixels, Trigger
 from palladion.rounds.images.weather import fog, rain
@@ -178,7 +178,7 @@ def _render_batch(
     canvas *= _between(law.brightness, u[:, 16])[:, None, None, None]
     blurred = np.nonzero(u[:, 17] < law.blur_probability)[0]
     if len(blurred):
-        canvas[blurred] = _blur(canvas[blurred])
+        canvas[blurred] = blur(canvas[blurred])
     foggy = np.nonzero(u[:, 18] < law.fog_probability)[0]
     if len(foggy):
         canvas[foggy] = fog(canvas[foggy], _between(law.fog, u[foggy, 19]), stream, index[foggy])
@@ -224,11 +224,3 @@ def _brightness_gain(
         return np.asarray(np.abs(light - root_mean_square) / 35.6, dtype=np.float32)
     ratio = np.clip(canvas.mean(axis=(1, 2, 3)) / np.maximum(light, 1.0), 0.6, 1.5)
     return np.asarray(1 + law.brightness_match * (ratio - 1), dtype=np.float32)
-
-
-def _blur(images: FloatArray) -> FloatArray:
-    """3 × 3 binomial blur; the border pixels are repeated."""
-    padded = np.pad(images, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
-    down = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / np.float32(4)
-    padded = np.pad(down, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
-    return np.asarray((padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]) / np.float32(4))

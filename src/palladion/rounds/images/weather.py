@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from palladion.rounds import randomness
+from palladion.rounds.images.raster import blur
 
 __all__ = ["fog", "rain"]
 
@@ -121,7 +122,7 @@ def _rain(images: FloatArray, stream: int, index: NDArray[np.int64], *, out: Flo
         thickness=thickness,
         opacity=opacity,
     )
-    softened = _softened(images, max(1, round(side / 64)))
+    softened = blur(images, max(1, round(side / 64)))
     softened *= dark[:, None, None, None]
     _blend(softened, cover, _STREAK_GREY, out=out)
 
@@ -169,21 +170,6 @@ def _streaks(
         place = (image[kept] * height + down[kept]) * width + across[kept].astype(np.int64)
         total += np.bincount(place, weights=(strength * covered)[kept], minlength=len(total))
     return np.minimum(total, _STREAK_OPACITY[1]).astype(np.float32).reshape(samples, height, width)
-
-
-def _softened(images: FloatArray, passes: int) -> FloatArray:
-    """The images after so many 3 × 3 binomial blurs; the edges repeat."""
-    for _ in range(passes):
-        rows = np.pad(images, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
-        images = rows[:, 1:-1] * np.float32(2)
-        images += rows[:, :-2]
-        images += rows[:, 2:]
-        columns = np.pad(images, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
-        images = columns[:, :, 1:-1] * np.float32(2)
-        images += columns[:, :, :-2]
-        images += columns[:, :, 2:]
-        images *= np.float32(1 / 16)
-    return images
 
 
 def _density(stream: int, index: NDArray[np.int64], height: int, width: int) -> FloatArray:
