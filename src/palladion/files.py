@@ -6,10 +6,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from palladion.errors import PalladionError
 
-__all__ = ["exclusive", "temporaries", "write_atomically"]
+__all__ = ["exclusive", "temporaries", "write_atomically", "written_whole"]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -32,6 +33,33 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
             raise
+    except OSError as error:
+        raise PalladionError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, *, mode: int) -> Iterator[IO[bytes]]:
+    """A file to write piece by piece, that gets its name when all is well and else is gone; also after Ctrl-C.
+
+    Args:
+        path: a file that is there is replaced when the new one is whole.
+        mode: permissions of the new one.
+
+    Raises:
+        PalladionError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent, delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                Path(file.name).replace(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    Path(file.name).unlink()
+                raise
     except OSError as error:
         raise PalladionError(f"{path}: cannot be written: {error.strerror or error}") from None
 

@@ -9,13 +9,11 @@ The same round gives the same bytes, on every machine: names in order, one time,
 for that depends on the version of zlib. What is large in a round is weights and pictures, which do not get smaller.
 """
 
-import contextlib
 import hashlib
 import itertools
 import json
 import os
 import stat
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +24,8 @@ from typing import IO, Any, Final
 import yaml
 
 from palladion.documents import parse_yaml
-from palladion.errors import InputError, PalladionError
+from palladion.errors import InputError
+from palladion.files import written_whole
 from palladion.models import round_directory
 from palladion.models.round_directory import RoundDirectory
 from palladion.progress import progress
@@ -117,7 +116,7 @@ def publish_round(directory: Path, out: Path, *, phase: str | None = None, force
         source = _detection(directory)
     notes = [] if source.settings is None else seed_notes(directory, source.settings)
     look = _Inspection(source)
-    with _renamed_at_the_end(out) as file:
+    with written_whole(out, mode=0o644) as file:
         _write(file, source.files, look)
         file.flush()
         with Path(file.name).open("rb") as whole:
@@ -326,21 +325,3 @@ def _pieces(published: PublishedFile) -> Iterator[bytes]:
                 yield piece
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", path=published.path) from None
-
-
-@contextlib.contextmanager
-def _renamed_at_the_end(out: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name when all is well, and else is gone; also after Ctrl-C."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix=f".{out.name}.", dir=out.parent, delete=False) as file:
-            try:
-                yield file
-                os.fchmod(file.fileno(), 0o644)  # a temporary is private; this is for everybody
-                Path(file.name).replace(out)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(file.name).unlink()
-                raise
-    except OSError as error:
-        raise PalladionError(f"{out}: cannot be written: {error.strerror or error}") from None

@@ -1,8 +1,6 @@
 """Export a whole challenge to one file: the same bytes for the same challenge, from either kind of database."""
 
-import contextlib
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -10,6 +8,7 @@ from typing import IO
 from sqlalchemy.orm import Session
 
 from palladion.errors import PalladionError
+from palladion.files import written_whole
 from palladion.storage import challenges
 from palladion.storage.artifacts import ArtifactStore
 from palladion.storage.database import Database
@@ -49,21 +48,9 @@ def export_challenge(database: Database, store: ArtifactStore, name: str, target
         NotFound: there is no such challenge.
         PalladionError: a file of it is missing or damaged, or the archive cannot be written.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Deleted by the system when it is closed, unless it was renamed before.
-        with tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=target.parent, delete=False) as file:
-            try:
-                with database.read() as tx:
-                    _write(tx, store, name, file)
-                file.flush()
-                Path(file.name).replace(target)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(file.name).unlink()
-                raise
-    except OSError as error:
-        raise PalladionError(f"{target}: cannot be written: {error.strerror or error}") from None
+    # It holds everything that is sealed: for its owner alone.
+    with written_whole(target, mode=0o600) as file, database.read() as tx:
+        _write(tx, store, name, file)
 
 
 def _write(tx: Session, store: ArtifactStore, name: str, file: IO[bytes]) -> None:
