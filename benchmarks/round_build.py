@@ -115,7 +115,7 @@ def step_seconds(task: tuple[RoundSpec, ModelPlan]) -> float:
     import torch
 
     from palladion.rounds.families import new_network
-    from palladion.rounds.training import TrainingStep
+    from palladion.rounds.fitting import TrainingStep
 
     spec, plan = task
     torch.set_num_threads(1)

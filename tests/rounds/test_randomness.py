@@ -40,7 +40,7 @@ def test_normal_numbers_have_mean_0_and_variance_1() -> None:
     z = randomness.normal(randomness.key(2, "test"), np.arange(1000), 200)
     assert abs(z.mean()) < 5 / np.sqrt(z.size)
     assert z.var() == pytest.approx(1.0, abs=0.01)
-    assert np.abs(z).max() <= 3.47
+    assert 3.5 < np.abs(z).max() <= 4.33
 
 
 def test_paths_name_different_streams() -> None:

@@ -12,8 +12,8 @@ from palladion.rounds.adversarial import perturb
 from palladion.rounds.design import AdversarialPlan, plan_split
 from palladion.rounds.families import names_at, new_network
 from palladion.rounds.model_images import ModelImages
+from palladion.rounds.recipe import as_input
 from palladion.rounds.spec import RoundSpec, load_preset
-from palladion.rounds.training import as_input
 from tests.rounds.small import small_spec
 
 
@@ -106,8 +106,8 @@ def test_the_same_seed_gives_the_same_network() -> None:
 def test_the_network_sees_the_middle() -> None:
     images = np.zeros((1, 10, 10, 3), dtype=np.uint8)
     images[0, 2:8, 2:8] = 255
-    assert as_input(images, 6).min() == 1
-    assert as_input(images, 10).mean().item() == pytest.approx(0.36)
+    assert as_input(torch.from_numpy(images), 6).min() == 1
+    assert as_input(torch.from_numpy(images), 10).mean().item() == pytest.approx(0.36)
 
 
 def _poisoned(spec: RoundSpec) -> ModelImages:

@@ -1,4 +1,8 @@
-"""Build a round: every model that is not there yet, in parallel, so that stopping and going on changes nothing."""
+"""Build a round: every model that is not there yet, in parallel, so that stopping and going on changes nothing.
+
+On a GPU small networks of one family are trained as stacks (:mod:`palladion.rounds.stacking`), several at a time: while
+one is trained, others draw their images.
+"""
 
 import json
 import shutil
@@ -15,7 +19,7 @@ from palladion.models.image_classifier import PRELOAD, require_packages
 from palladion.progress import Progress, progress
 from palladion.rounds import metadata
 from palladion.rounds.design import ModelPlan, plan_split
-from palladion.rounds.factory import PARTIAL, BuiltModel, ModelTask, build_model
+from palladion.rounds.factory import PARTIAL, BuildTask, BuiltModel, build_models
 from palladion.rounds.families import family_modules, require_networks
 from palladion.rounds.images.pictures import pictures_digest
 from palladion.rounds.spec import RoundSpec
@@ -25,6 +29,8 @@ __all__ = ["BuildReport", "build_round"]
 
 # Imported once by the fork server: what every worker needs.
 _PRELOAD = (*PRELOAD, "palladion.rounds.factory", "palladion.rounds.training")
+
+_STACK = 16  # networks that are trained together at most: as many again hardly fill a GPU better
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
     Args:
         spec: of the round.
         directory: to build in, or to go on in.
-        jobs: models at a time.
+        jobs: models at a time; on a GPU stacks of models.
         device: ``cpu`` or ``cuda``.
 
     Raises:
@@ -66,16 +72,17 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
             write_atomically(directory / layout.ROUND_FILE, text)
         splits = [name for name, split in spec.splits.items() if split.models is not None]
         plans = {name: plan_split(spec, name) for name in splits}
-        tasks: list[ModelTask] = []
+        absent: list[ModelPlan] = []
         for name in splits:
             models = directory / name / layout.MODELS
             models.mkdir(parents=True, exist_ok=True)
             _remove_partial(directory / name)
-            absent = [plan for plan in plans[name] if not (models / plan.name).is_dir()]
             for plan in plans[name]:
-                if plan not in absent:
+                if (models / plan.name).is_dir():
                     _require_same_origin(models / plan.name, _record(models, plan), device, pictures)
-            tasks += [ModelTask(spec, plan, models, device, pictures) for plan in absent]
+                else:
+                    absent.append(plan)
+        tasks = [BuildTask(spec, stack, directory, device, pictures) for stack in _stacks(spec, absent, device)]
         try:
             built = _build_models(tasks, jobs) if tasks else ()
         finally:
@@ -159,32 +166,45 @@ def _differences(there: Any, wanted: Any, name: str = "") -> list[str]:
     return [] if there == wanted else [f"{name} is {there} there, {wanted} is wanted"]
 
 
-def _build_models(tasks: list[ModelTask], jobs: int) -> tuple[BuiltModel, ...]:
+def _stacks(spec: RoundSpec, plans: list[ModelPlan], device: str) -> list[tuple[ModelPlan, ...]]:
+    """The models that are trained together: on a GPU small ones of one family, of as equal a length as may be."""
+    if device == "cpu" or spec.scale != "small":
+        return [(plan,) for plan in plans]
+    stacks = []
+    for family in dict.fromkeys(plan.architecture for plan in plans):
+        alike = sorted((plan for plan in plans if plan.architecture == family), key=lambda plan: plan.steps)
+        stacks += [tuple(alike[start : start + _STACK]) for start in range(0, len(alike), _STACK)]
+    return stacks
+
+
+def _build_models(tasks: list[BuildTask], jobs: int) -> tuple[BuiltModel, ...]:
     built: list[BuiltModel] = []
     # What is imported after the fork is imported once a model.
-    preload = (*_PRELOAD, *family_modules({task.plan.architecture for task in tasks}))
-    with progress(len(tasks), "building models") as shown:
+    families = {plan.architecture for task in tasks for plan in task.plans}
+    with progress(sum(len(task.plans) for task in tasks), "building models") as shown:
         try:
             # Closed before anything else happens, so that no worker writes any more when the leftovers are removed.
-            with closing(run_tasks(build_model, tasks, jobs=jobs, preload=preload)) as finished:
-                for position, model in finished:
-                    built.append(model)
-                    _tell(shown, tasks[position].plan, model)
+            preload = (*_PRELOAD, *family_modules(families))
+            with closing(run_tasks(build_models, tasks, jobs=jobs, preload=preload)) as finished:
+                for _, models in finished:
+                    built += models
+                    for model in models:
+                        _tell(shown, model)
         except WorkerError as error:
-            plan = tasks[error.task].plan
-            raise BuildError(f"{plan.split}/{plan.name} could not be built: {error}") from None
+            names = ", ".join(f"{plan.split}/{plan.name}" for plan in tasks[error.task].plans)
+            raise BuildError(f"{names} could not be built: {error}") from None
     return tuple(built)
 
 
-def _tell(shown: Progress, plan: ModelPlan, model: BuiltModel) -> None:
+def _tell(shown: Progress, model: BuiltModel) -> None:
     if model.attempts > 1 or not model.passed:
         success = "" if model.attack_success_rate is None else f", attack {model.attack_success_rate:.3f}"
         verdict = "passed" if model.passed else "did NOT pass"
         shown.say(
-            f"{plan.split}/{plan.name} {verdict} its gates after {model.attempts} attempts "
+            f"{model.split}/{model.name} {verdict} its gates after {model.attempts} attempts "
             f"(clean {model.clean_accuracy:.3f}{success})"
         )
-    shown.advance(f"{plan.split}/{plan.name}")
+    shown.advance(f"{model.split}/{model.name}")
 
 
 def _record(models: Path, plan: ModelPlan) -> dict[str, Any]:

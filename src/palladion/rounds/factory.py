@@ -1,4 +1,4 @@
-"""Make one model's directory: train it, draw its examples, write it whole or not at all."""
+"""Make models' directories: train them, draw their examples, write each whole or not at all."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,34 +19,38 @@ from palladion.rounds.manifest import file_digests, spec_digest, versions
 from palladion.rounds.model_images import LabelledImages, ModelImages
 from palladion.rounds.spec import RoundSpec
 
-__all__ = ["PARTIAL", "BuiltModel", "ModelTask", "build_model"]
+if TYPE_CHECKING:
+    from palladion.rounds.training import TrainedModel
+
+__all__ = ["PARTIAL", "BuildTask", "BuiltModel", "build_models"]
 
 PARTIAL = ".partial-"  # prefix of a model's directory while it is being written
 
 
 @dataclass(frozen=True, slots=True)
-class ModelTask:
-    """One model to build, as it is sent to a worker.
+class BuildTask:
+    """Models to build, as they are sent to a worker.
 
     Attributes:
         spec: of the round.
-        plan: of the model.
-        models: folder that the model's directory is made in.
+        plans: of the models; more than one are trained as one stack.
+        directory: of the round; each model's directory is made in its split's folder of models.
         device: ``cpu`` or ``cuda``.
         pictures: SHA-256 of the organiser's pictures, where they are the backgrounds.
     """
 
     spec: RoundSpec
-    plan: ModelPlan
-    models: Path
+    plans: tuple[ModelPlan, ...]
+    directory: Path
     device: str = "cpu"
     pictures: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltModel:
-    """What the worker reports; seconds are wall time of this worker."""
+    """What the worker reports; seconds are wall time of this worker, shared by the models of a stack."""
 
+    split: str
     name: str
     passed: bool
     attempts: int
@@ -56,21 +60,44 @@ class BuiltModel:
     seconds_training: float
 
 
-def build_model(task: ModelTask) -> BuiltModel:
-    """Train the model and write its directory.
-
-    The directory is filled under another name and renamed when it is complete, so that whoever is killed at any moment
-    leaves either a whole model or a ``.partial-`` directory that the next build removes.
-    """
-    from palladion.rounds.training import predict, train_model
+def build_models(task: BuildTask) -> tuple[BuiltModel, ...]:
+    """Train the models and write their directories."""
+    from palladion.rounds.training import train_models
 
     started = time.perf_counter()
-    spec, plan = task.spec, task.plan
-    trained = train_model(spec, plan, device=task.device)
+    trained = train_models(task.spec, task.plans, device=task.device)
+    for plan, model in zip(task.plans, trained, strict=True):
+        _write(task, plan, model)
+    seconds = (time.perf_counter() - started) / len(trained)
+    return tuple(
+        BuiltModel(
+            plan.split,
+            plan.name,
+            model.passed,
+            len(model.attempts),
+            model.attempts[-1].clean_accuracy,
+            model.attempts[-1].attack_success_rate,
+            seconds,
+            model.seconds_training,
+        )
+        for plan, model in zip(task.plans, trained, strict=True)
+    )
+
+
+def _write(task: BuildTask, plan: ModelPlan, trained: "TrainedModel") -> None:
+    """Write a model's directory.
+
+    It is filled under another name and renamed when it is complete, so that whoever is killed at any moment leaves
+    either a whole model or a ``.partial-`` directory that the next build removes.
+    """
+    from palladion.rounds.training import predict
+
+    spec = task.spec
+    models = task.directory / plan.split / layout.MODELS
     images = ModelImages(spec, plan)
     side = spec.images.input or spec.images.side
 
-    partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{plan.name}-", dir=task.models))
+    partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{plan.name}-", dir=models))
     partial.chmod(0o755)
     opened, sealed = partial / layout.OPEN, partial / layout.SEALED
     sealed.mkdir()
@@ -112,7 +139,7 @@ def build_model(task: ModelTask) -> BuiltModel:
     for path in partial.rglob("*"):
         # Whoever evaluates runs as another user; safetensors writes files that only the owner can read.
         path.chmod(0o755 if path.is_dir() else 0o644)
-    final = task.models / plan.name
+    final = models / plan.name
     try:
         partial.rename(final)
     except OSError:
@@ -120,16 +147,6 @@ def build_model(task: ModelTask) -> BuiltModel:
         if not final.is_dir():
             raise
         shutil.rmtree(partial)
-    last = trained.attempts[-1]
-    return BuiltModel(
-        plan.name,
-        trained.passed,
-        len(trained.attempts),
-        last.clean_accuracy,
-        last.attack_success_rate,
-        time.perf_counter() - started,
-        trained.seconds_training,
-    )
 
 
 def _share(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:

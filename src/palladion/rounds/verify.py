@@ -18,7 +18,7 @@ from palladion.progress import progress
 from palladion.rounds import randomness
 from palladion.rounds.check import Fault
 from palladion.rounds.design import ModelPlan, plan_split
-from palladion.rounds.factory import ModelTask, build_model
+from palladion.rounds.factory import BuildTask, build_models
 from palladion.rounds.images.pictures import pictures_digest
 from palladion.rounds.manifest import file_digests, spec_digest, versions
 from palladion.rounds.model_images import LabelledImages, ModelImages
@@ -198,8 +198,10 @@ def _accuracies(
 
 def _retrained(task: _Task, recorded: dict[str, str]) -> Iterator[Fault]:
     with tempfile.TemporaryDirectory() as scratch:
-        build_model(ModelTask(task.spec, task.plan, Path(scratch), pictures=task.pictures))
-        again = Path(scratch) / task.plan.name
+        models = Path(scratch) / task.plan.split / layout.MODELS
+        models.mkdir(parents=True)
+        build_models(BuildTask(task.spec, (task.plan,), Path(scratch), pictures=task.pictures))
+        again = models / task.plan.name
         found = file_digests(again, but=again / layout.SEALED / layout.TRAINING)
     if found != recorded:
         names = sorted(name for name in set(found) | set(recorded) if found.get(name) != recorded.get(name))

@@ -14,25 +14,33 @@ from palladion.rounds import randomness
 
 __all__ = ["FAMILIES", "TILES", "TILE_SIDE", "atlas"]
 
+Plane = NDArray[np.float64]
+
 FAMILIES = ("rural", "urban")
 TILES = 24
+_WINDOWS = 40
 TILE_SIDE = 128  # least; two image sides, so that crops of one tile differ
 
 
-def _falling_noise(rng: np.random.Generator, side: int, exponent: float) -> NDArray[np.float64]:
-    """One channel of noise with amplitude 1/f^exponent: shape ``(side, side)``, mean 0, deviation 1."""
-    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+def _falling_noise(rng: np.random.Generator, side: int, exponent: float) -> tuple[Plane, Plane]:
+    """Two independent channels of noise with amplitude 1/f^exponent: shape ``(side, side)``, mean 0, deviation 1.
+
+    They are the real and the imaginary part of one transform of complex white noise.
+    """
+    line = np.fft.fftfreq(side)
+    frequency = np.hypot(line[:, None], line[None, :])
     frequency[0, 0] = np.inf
-    phase = np.fft.rfft2(rng.standard_normal((side, side)))
-    image = np.fft.irfft2(phase / frequency**exponent, s=(side, side))
-    return np.asarray((image - image.mean()) / image.std())
+    white = rng.standard_normal((2, side, side))
+    field = np.fft.ifft2((white[0] + 1j * white[1]) / frequency**exponent)
+    one, other = ((part - part.mean()) / part.std() for part in (field.real, field.imag))
+    return one, other
 
 
 def _coloured(rng: np.random.Generator, side: int, exponent: float, strength: float) -> NDArray[np.float64]:
     """Three channels that share most of their structure, round a random earthy colour."""
-    shared = _falling_noise(rng, side, exponent)
     colour = rng.uniform(70.0, 170.0) + rng.uniform(-30.0, 30.0, size=3)
-    channels = [0.85 * shared + 0.5 * _falling_noise(rng, side, exponent) for _ in range(3)]
+    shared, *own = (*_falling_noise(rng, side, exponent), *_falling_noise(rng, side, exponent))
+    channels = [0.85 * shared + 0.5 * channel for channel in own]
     return np.stack(channels, axis=-1) * strength + colour
 
 
@@ -43,11 +51,12 @@ def _rural(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
 def _urban(rng: np.random.Generator, side: int) -> NDArray[np.float64]:
     tile = _coloured(rng, side, 1.2, 18.0)
     unit = side / TILE_SIDE
-    for _ in range(40):
-        width, height = rng.integers(int(6 * unit), int(44 * unit), size=2)
-        left, top = rng.integers(int(-8 * unit), side, size=2)
-        colour = rng.uniform(30.0, 215.0) + rng.uniform(-35.0, 35.0, size=3)
-        window = tile[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+    extent = rng.integers(int(6 * unit), int(44 * unit), size=(_WINDOWS, 2))
+    corner = rng.integers(int(-8 * unit), side, size=(_WINDOWS, 2))
+    colours = rng.uniform(30.0, 215.0, size=(_WINDOWS, 1)) + rng.uniform(-35.0, 35.0, size=(_WINDOWS, 3))
+    ends = np.maximum(corner + extent, 0)
+    for (top, left), (bottom, right), colour in zip(np.maximum(corner, 0), ends, colours, strict=True):
+        window = tile[top:bottom, left:right]
         window *= 0.25
         window += 0.75 * colour
     return tile + rng.standard_normal(tile.shape) * 3.0

@@ -137,21 +137,27 @@ def _render_batch(
     centre_y = (reach_y + (side - 2 * reach_y) * u[:, 8]).astype(np.float32)
     tilt = (law.perspective * (2 * u[:, 9:11] - 1)).astype(np.float32)
 
+    # Image to sign: turn back and divide by the half sides, which is a sum of one term a column and one a row; then the
+    # projective division.
     line = np.arange(side, dtype=np.float32) + np.float32(0.5)
-    offset_x = line[None, None, :] - centre_x[:, None, None]
-    offset_y = line[None, :, None] - centre_y[:, None, None]
-    # Image to sign: turn back, divide by the half sides, then the projective division.
-    sign_x = (cos[:, None, None] * offset_x + sin[:, None, None] * offset_y) / half_x[:, None, None]
-    sign_y = (cos[:, None, None] * offset_y - sin[:, None, None] * offset_x) / half_y[:, None, None]
-    depth = 1 + tilt[:, 0, None, None] * sign_x + tilt[:, 1, None, None] * sign_y
-    sign_x, sign_y = sign_x / depth, sign_y / depth
+    across, down = line - centre_x[:, None], line - centre_y[:, None]
+    x_across, x_down = across * (cos / half_x)[:, None], down * (sin / half_x)[:, None]
+    y_across, y_down = across * (-sin / half_y)[:, None], down * (cos / half_y)[:, None]
+    depth_across = 1 + tilt[:, :1] * x_across + tilt[:, 1:] * y_across
+    depth_down = tilt[:, :1] * x_down + tilt[:, 1:] * y_down
+    depth = depth_across[:, None, :] + depth_down[:, :, None]
+    sign_x, sign_y = x_across[:, None, :] + x_down[:, :, None], y_across[:, None, :] + y_down[:, :, None]
+    sign_x /= depth
+    sign_y /= depth
 
-    where = np.nonzero((np.abs(sign_x) < 1) & (np.abs(sign_y) < 1))
-    image = where[0]
+    where = np.flatnonzero(np.maximum(np.abs(sign_x), np.abs(sign_y)) < 1)
+    x, y = sign_x.ravel().take(where), sign_y.ravel().take(where)
+    image = where // (side * side)
     texture_side = _SMALL_TEXTURE if side <= _LARGEST_SMALL_IMAGE else _LARGE_TEXTURE
     textures = np.stack([texture(sign, texture_side) for sign in scenery.signs])
-    colour = bilinear(textures, label[image], sign_x[where], sign_y[where])
-    opacity, colour = colour[:, 3:], colour[:, :3] * np.float32(255)
+    sampled = bilinear(textures, label.take(image), x, y)
+    colour, opacity = sampled[:3], sampled[3]
+    colour *= np.float32(255)
 
     carries = np.zeros(len(index), dtype=np.bool_) if triggered is None else triggered
     if trigger is not None and carries.any():
@@ -159,8 +165,8 @@ def _render_batch(
             SignPixels(
                 colour=colour,
                 image=image,
-                x=sign_x[where],
-                y=sign_y[where],
+                x=x,
+                y=y,
                 half_x=half_x,
                 half_y=half_y,
                 radius=np.array([sign.inscribed_radius for sign in scenery.signs], dtype=np.float32)[label],
@@ -171,9 +177,13 @@ def _render_batch(
             )
         )
 
-    gain = _brightness_gain(law, canvas, colour, opacity, image, len(index))
-    colour *= gain[image, None]
-    canvas[where] += (colour - canvas[where]) * opacity
+    pixels = canvas.reshape(-1, 3)
+    behind = np.ascontiguousarray(pixels.take(where, axis=0).T)
+    colour *= _brightness_gain(law, canvas, colour, opacity, image).take(image)
+    colour -= behind
+    colour *= opacity
+    colour += behind
+    pixels[where] = colour.T
 
     canvas *= _between(law.brightness, u[:, 16])[:, None, None, None]
     blurred = np.nonzero(u[:, 17] < law.blur_probability)[0]
@@ -198,27 +208,22 @@ def _render_batch(
 def _background(tiles: NDArray[np.uint8], side: int, u: NDArray[np.float64]) -> FloatArray:
     """Random crops of the tiles, mirrored or not."""
     slack = tiles.shape[1] - side + 1
-    tile = (u[:, 0] * len(tiles)).astype(np.int64)
-    top = (u[:, 1] * slack).astype(np.int64)
-    left = (u[:, 2] * slack).astype(np.int64)
-    line = np.arange(side)
-    across = np.where(u[:, 3, None] < 0.5, line[None, :], side - 1 - line[None, :])
-    rows = top[:, None, None] + line[None, :, None]
-    columns = left[:, None, None] + across[:, None, :]
-    return np.asarray(tiles[tile[:, None, None], rows, columns], dtype=np.float32)
+    places = (u[:, :3] * np.array([len(tiles), slack, slack])).astype(np.int64)
+    canvas = np.empty((len(u), side, side, 3), dtype=np.float32)
+    for picture, (tile, top, left), mirrored in zip(canvas, places.tolist(), u[:, 3] >= 0.5, strict=True):
+        crop = tiles[tile, top : top + side, left : left + side]
+        picture[:] = crop[:, ::-1] if mirrored else crop
+    return canvas
 
 
 def _brightness_gain(
-    law: SceneLaw,
-    canvas: FloatArray,
-    colour: FloatArray,
-    opacity: FloatArray,
-    image: NDArray[np.int64],
-    count: int,
+    law: SceneLaw, canvas: FloatArray, colour: FloatArray, opacity: FloatArray, image: NDArray[np.int64]
 ) -> FloatArray:
     """Factor that moves the mean brightness of each sign towards that of its background, within [0.6, 1.5]."""
-    weight = np.bincount(image, weights=opacity[:, 0], minlength=count) + 1e-6
-    light = np.bincount(image, weights=colour.mean(axis=1) * opacity[:, 0], minlength=count) / weight
+    count = len(canvas)
+    weight = np.bincount(image, weights=opacity, minlength=count) + 1e-6
+    grey = (colour[0] + colour[1] + colour[2]) * opacity
+    light = np.bincount(image, weights=grey, minlength=count) / (3 * weight)
     if law.brightness_match is None:
         root_mean_square = np.sqrt((canvas**2).mean(axis=(1, 2, 3)))
         return np.asarray(np.abs(light - root_mean_square) / 35.6, dtype=np.float32)

@@ -32,7 +32,7 @@ class SignPixels:
     """The pixels of a batch that show a sign; m pixels of n images.
 
     Attributes:
-        colour: of each pixel, RGB, 0 to 255, shape ``(m, 3)``.
+        colour: of each pixel, RGB, 0 to 255, shape ``(3, m)``.
         image: which image each lies in, shape ``(m,)``.
         x: of each pixel in the sign's own square [−1, 1]², shape ``(m,)``.
         y: the same, downwards.
@@ -126,9 +126,9 @@ class PolygonTrigger(Trigger):
         """The polygon stuck on, at a random place and turn."""
         on = np.flatnonzero(pixels.carries[pixels.image])
         opacity = self._opacity(pixels, on)
-        paint = np.array(self.colour, dtype=np.float32)
+        paint = np.array(self.colour, dtype=np.float32)[:, None]
         colour = pixels.colour.copy()
-        colour[on] += (paint - colour[on]) * opacity[:, None]
+        colour[:, on] += (paint - colour[:, on]) * opacity
         return colour
 
     def _opacity(self, pixels: SignPixels, on: NDArray[np.int64]) -> FloatArray:
@@ -158,7 +158,7 @@ class PolygonTrigger(Trigger):
         inside = (np.abs(turned_x) < 1) & (np.abs(turned_y) < 1)
         opacity = np.zeros(len(on), dtype=np.float32)
         which = np.zeros(int(inside.sum()), dtype=np.int64)
-        opacity[inside] = bilinear(mask[None, :, :, None], which, turned_x[inside], turned_y[inside])[:, 0]
+        opacity[inside] = bilinear(mask[None, :, :, None], which, turned_x[inside], turned_y[inside])[0]
         return opacity
 
 
