@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from palladion.errors import InputError
-from palladion.models.image_classifier import load_classifier, load_examples
+from palladion.models.image_classifier import load_classifier, load_examples, load_shown_examples
 from palladion.models.safetensors_header import TensorInfo, read_header
 
 
@@ -107,12 +107,42 @@ def test_another_format_under_the_name_of_a_png_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("processor", "side"),
+    [
+        (None, 8),
+        ({"do_center_crop": False, "crop_size": 4}, 8),
+        ({"do_center_crop": True, "crop_size": {"height": 4, "width": 4}}, 4),
+        ({"do_center_crop": True, "crop_size": 6}, 6),
+    ],
+)
+def test_examples_are_cut_to_what_the_network_is_shown(tmp_path: Path, processor: object, side: int) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[4 - side // 2 : 4 + side // 2, 4 - side // 2 : 4 + side // 2] = 255
+    Image.fromarray(pixels).save(tmp_path / "class_0_example_0.png")
+    if processor is not None:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    shown = load_shown_examples(tmp_path, tmp_path)
+    assert shown.images.shape == (1, side, side, 3)
+    assert shown.images.min() == 255
+
+
+@pytest.mark.parametrize("size", [9, 0, -4, 4.0, True, "4", None, {"height": 4}, {"height": 4, "width": 9}, [4, 4]])
+def test_a_middle_that_the_images_do_not_have_is_refused(tmp_path: Path, size: object) -> None:
+    _image(tmp_path / "class_0_example_0.png")
+    processor = {"do_center_crop": True, "crop_size": size}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    with pytest.raises(InputError, match=r"preprocessor_config.json: cuts .* out of images of 8 × 8 pixels"):
+        load_shown_examples(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
         (None, "cannot be read as JSON"),
         ("{", "cannot be read as JSON"),
         ("[" * 100_000, "cannot be read as JSON"),
-        ("[]", "names no model_type"),
+        ("[]", "is not a JSON object"),
+        ("{}", "names no model_type"),
         ('{"model_type": "resnet", "auto_map": {"AutoConfig": "evil.Evil"}}', "code of its own"),
         ('{"model_type": "resnet"}', r"model\.safetensors: is missing; pickled weights are not opened"),
     ],

@@ -21,7 +21,7 @@ from palladion.detectors.calibration import LogisticCalibration
 from palladion.detectors.contract import Detector
 from palladion.detectors.train_split import TrainSplit
 from palladion.errors import InputError
-from palladion.models.image_classifier import PRELOAD, load_classifier, load_examples
+from palladion.models.image_classifier import PRELOAD, load_classifier, load_shown_examples
 
 __all__ = ["InversionDetector"]
 
@@ -89,7 +89,7 @@ class InversionDetector(Detector):
 
         torch.set_num_threads(1)
         network = load_classifier(model_dir).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        examples = load_examples(examples_dir)
+        examples = load_shown_examples(examples_dir, model_dir)
         images = torch.from_numpy(examples.images).permute(0, 3, 1, 2).float().div_(255)
         labels = torch.from_numpy(examples.labels)
         classes = np.unique(examples.labels).tolist()

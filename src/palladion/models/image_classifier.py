@@ -9,7 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from palladion.models.vision_networks import MODEL_TYPE, load_vision_network
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PRELOAD", "Examples", "load_classifier", "load_examples", "require_packages"]
+__all__ = ["PRELOAD", "Examples", "load_classifier", "load_examples", "load_shown_examples", "require_packages"]
 
 PRELOAD = ("torch", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 """Modules that take long to import and that :func:`load_classifier` needs."""
@@ -95,13 +95,8 @@ def load_classifier(directory: Path) -> "torch.nn.Module":
         InputError: the directory holds no such network, or one that asks for code of its own.
     """
     config = directory / "config.json"
-    try:
-        if config.stat().st_size > _MAXIMUM_CONFIG_BYTES:
-            raise InputError("is larger than 1 MiB", path=config)
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot be read as JSON: {error}", path=config) from None
-    if not isinstance(settings, dict) or "model_type" not in settings:
+    settings = _settings(config)
+    if "model_type" not in settings:
         raise InputError("names no model_type; is this a Hugging Face model?", path=config)
     if "auto_map" in settings:
         raise InputError("asks to run code of its own (auto_map); refused", path=config)
@@ -125,3 +120,41 @@ def load_classifier(directory: Path) -> "torch.nn.Module":
     except Exception as error:  # a strange file can make any of the many layers below raise anything
         raise InputError(f"cannot be opened as an image classifier: {error}", path=directory) from None
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def load_shown_examples(directory: Path, network: Path) -> Examples:
+    """The example images in a folder as a network is shown them: cut to what its image processor leaves of them.
+
+    Args:
+        directory: holds the examples.
+        network: directory of the network. Its ``preprocessor_config.json`` says what is cut out, as ``transformers``
+            reads it; a directory without one shows images whole.
+
+    Raises:
+        InputError: as :func:`load_examples`, or the file cannot be read or cuts out what the images do not have.
+    """
+    examples = load_examples(directory)
+    path = network / "preprocessor_config.json"
+    settings = _settings(path) if path.exists() else {}
+    if not settings.get("do_center_crop", False):
+        return examples
+    size = settings.get("crop_size")
+    height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (size, size)
+    have_height, have_width = examples.images.shape[1:3]
+    if type(height) is not int or type(width) is not int or not (0 < height <= have_height and 0 < width <= have_width):
+        raise InputError(f"cuts {size!r} (crop_size) out of images of {have_height} × {have_width} pixels", path=path)
+    top, left = (have_height - height) // 2, (have_width - width) // 2
+    return Examples(examples.images[:, top : top + height, left : left + width], examples.labels)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """A JSON object of a model's directory."""
+    try:
+        if path.stat().st_size > _MAXIMUM_CONFIG_BYTES:
+            raise InputError("is larger than 1 MiB", path=path)
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot be read as JSON: {error}", path=path) from None
+    if not isinstance(settings, dict):
+        raise InputError("is not a JSON object", path=path)
+    return settings
