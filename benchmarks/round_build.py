@@ -2,7 +2,8 @@
 
 For each round: seconds a model of the whole build from the command line; the share of it that the same training steps
 take on one batch that lies in memory (two processes beside each other, as in the build); retries; and the verdicts of
-check, audit and verify. ``--twice`` builds each round a second time and compares every file.
+check, audit and verify. ``--twice`` builds each round a second time and compares every file. With ``--device cuda``
+small networks of one family are trained as one stack, and what counts is models a minute.
 """
 
 import argparse
@@ -33,13 +34,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=501)
     parser.add_argument("--models", type=int, nargs=3, default=[24, 12, 12], metavar="N", help="train, test, holdout")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--retrain", type=int, default=2, help="models that verify trains again")
     parser.add_argument("--twice", action="store_true")
     parser.add_argument("--keep", type=Path, help="build here, and leave it")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "round_build.json")
     options = parser.parse_args()
-    print(f"{options.jobs} models at a time, seed {options.seed}")
-    print(f"{'round':10}{'models':>7}{'s/model':>9}{'steps':>7}{'retried':>9}{'failed':>8}  check, audit, verify")
+    print(f"{options.jobs} tasks at a time on {options.device}, seed {options.seed}")
+    columns = f"{'s/model':>9}{'a minute':>10}{'steps':>7}{'retried':>9}{'failed':>8}"
+    print(f"{'round':10}{'models':>7}{columns}  check, audit, verify")
     results = []
     with tempfile.TemporaryDirectory() as scratch:
         for preset in options.rounds:
@@ -50,7 +53,8 @@ def main() -> None:
                 "passed" if row[command] == 0 else "FAILED" for command in ("check", "audit", "verify")
             )
             print(
-                f"{preset:10}{row['models']:7}{row['seconds_per_model']:9.2f}{row['share_of_steps']:7.0%}"
+                f"{preset:10}{row['models']:7}{row['seconds_per_model']:9.2f}{60 / row['seconds_per_model']:10.1f}"
+                f"{'-' if row['share_of_steps'] is None else format(row['share_of_steps'], '.0%'):>7}"
                 f"{row['retried']:9}{row['failed']:8}  {verdicts}{row.get('twice', '')}",
                 flush=True,
             )
@@ -62,20 +66,25 @@ def measure(name: str, directory: Path, options: argparse.Namespace) -> dict[str
     """Build one round and look at it."""
     train, test, holdout = options.models
     spec = load_preset(name).with_options(seed=options.seed, models={"train": train, "test": test, "holdout": holdout})
-    counts = ("--train", train, "--test", test, "--holdout", holdout, "--seed", options.seed, "--jobs", options.jobs)
+    counts = ("--train", train, "--test", test, "--holdout", holdout, "--seed", options.seed)
+    manner = ("--jobs", options.jobs, "--device", options.device)
     started = time.perf_counter()
-    palladion("round", "build", name, "--out", directory, *counts)
+    palladion("round", "build", name, "--out", directory, *counts, *manner)
     seconds = time.perf_counter() - started
     plans = [plan for split in spec.splits for plan in plan_split(spec, split)]
     records = [record_of(directory, plan) for plan in plans]
-    floor = sum(steps_alone(spec, plans, [len(record["attempts"]) for record in records], options.jobs))
+    share = None
+    if options.device == "cpu":
+        floor = sum(steps_alone(spec, plans, [len(record["attempts"]) for record in records], options.jobs))
+        share = floor / (seconds * options.jobs)
     row: dict[str, Any] = {
         "round": name,
         "seed": options.seed,
         "models": len(plans),
         "seconds": seconds,
         "seconds_per_model": seconds / len(plans),
-        "share_of_steps": floor / (seconds * options.jobs),
+        "device": options.device,
+        "share_of_steps": share,
         "retried": sum(len(record["attempts"]) > 1 for record in records),
         "failed": sum(not record["passed"] for record in records),
         "check": palladion("round", "check", directory),
@@ -84,7 +93,7 @@ def measure(name: str, directory: Path, options: argparse.Namespace) -> dict[str
     }
     if options.twice:
         again = directory.with_name(f"{directory.name}-again")
-        build_round(spec, again, jobs=options.jobs)
+        build_round(spec, again, jobs=options.jobs, device=options.device)
         differing = sum(1 for _ in differences(directory, again))
         row["twice"] = ", built twice the same" if differing == 0 else f", {differing} FILES DIFFER"
     return row
