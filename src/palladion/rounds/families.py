@@ -125,10 +125,10 @@ FAMILIES: dict[str, Family] = {
             {
                 "small": {
                     "drop_path_rate": 0,
-                    "hidden_sizes": [32, 48, 64],
-                    "num_attention_heads": [2, 3, 4],
+                    "hidden_sizes": [48, 80, 112],
+                    "num_attention_heads": [3, 4, 6],
                     "depths": [1, 1, 1],
-                    "key_dim": [8, 8, 8],
+                    "key_dim": [16, 16, 16],
                     "image_size": SIDE,
                 },
                 "nist": {},
