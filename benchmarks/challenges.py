@@ -1,9 +1,9 @@
 """Claim: ``palladion`` commands alone drive both example challenges from the first account to the last conclusion.
 
-trojai goes through three rounds, Round 0 and twice Round 1 with seeds of their own: accounts, teams and an invitation,
-downloads, checks, detectors, the goal reached, each round concluded with its holdout and the next one opened. antibad
-goes through both phases of both tracks with the three mitigations that there are: participants restore with them from
-what they downloaded. Each challenge is exported at the end, read into a new service and exported again: the same bytes.
+trojai goes through Rounds 0 to 2 and opens Round 3: accounts, teams and an invitation, downloads, checks, detectors,
+the goal of Round 1 reached, each round concluded with its holdout and the next one opened. antibad goes through both
+phases of both tracks with the three mitigations that there are: participants restore with them from what they
+downloaded. Each challenge is exported at the end, read into a new service and exported again: the same bytes.
 
 Prints each command with its seconds and what was seen, and ends with 1 at the first that fails or shows anything else
 than it should. Rounds are built first where ``--work`` does not hold them from before; ``--antibad`` takes language
@@ -313,7 +313,7 @@ def trojai(drive: Drive, rounds: Path, sizes: Sequence[int]) -> None:
         drive.conclude("trojai/detection/round-1", "trojai/detection/round-2")
         final(drive, "round-1")
 
-        detection_round(drive, "round-2", "cleo", zips)
+        detection_round(drive, "round-2", "cleo", zips, solved=False)
         # The next round is not there yet: the results are published, and its opening waits for it.
         drive.run("organiser", "stage", "conclude", "trojai/detection/round-2")
         drive.wait_for("organiser", "trojai/detection/round-2", "concluded")
@@ -329,8 +329,19 @@ def trojai(drive: Drive, rounds: Path, sizes: Sequence[int]) -> None:
     drive.export_and_import(folder, "trojai/detection/round-2")
 
 
-def detection_round(drive: Drive, name: str, who: str, zips: dict[str, Path], *, dry_run: bool = False) -> None:
-    """Download a round, look at it, try a detector out, and hand both in."""
+def detection_round(
+    drive: Drive, name: str, who: str, zips: dict[str, Path], *, dry_run: bool = False, solved: bool = True
+) -> None:
+    """Download a round, look at it, try a detector out, and hand both in.
+
+    Args:
+        drive: the run.
+        name: of the round.
+        who: hands in the inversion, for the Inverters.
+        zips: the detectors.
+        dry_run: nothing is sealed, and there is no goal.
+        solved: the inversion reaches the goal; else it may be told apart from guessing or not.
+    """
     place = f"trojai/detection/{name}"
     downloaded = drive.folder / f"downloaded-{name}"
     files = drive.json(who, "download", place, "--out", downloaded)
@@ -347,7 +358,7 @@ def detection_round(drive: Drive, name: str, who: str, zips: dict[str, Path], *,
         ids[detector] = submission["id"]
         told = cross_entropy(submission["scores"])
         # Of sealed labels nobody is told a score that is no better than guessing beyond chance.
-        sealed = detector == "constant" and not dry_run
+        sealed = not dry_run and (detector == "constant" or (not solved and told is None))
         goal = "; the goal is reached" if submission["goal_reached"] else ""
         words = "nothing is told" if told is None else f"cross-entropy {told:.4f}"
         right = submission["stage"] == name and (told is None) == sealed
@@ -364,18 +375,20 @@ def detection_round(drive: Drive, name: str, who: str, zips: dict[str, Path], *,
         drive.must(constant is not None and abs(constant - GUESS) < 1e-3, f"Constants: {constant:.4f}", constant)
     else:
         drive.must(constant is None, "Constants: not told apart from guessing", constant)
-    ranks = [row["rank"] for row in board["rows"]]
-    drive.must(ranks == ([1, 2] if dry_run else [1, None]), f"ranks {ranks}", rows)
-    drive.must(rows["Inverters"]["rank"] == 1, f"Inverters: {inversion:.4f}, first", inversion)
     drive.must(rows["Inverters"]["holdout"] is None, "nothing of the holdout")
+    ranks = [row["rank"] for row in board["rows"]]
+    first = 1 if inversion is not None else None
+    drive.must(ranks == ([1, 2] if dry_run else [first, None]), f"ranks {ranks}", rows)
+    drive.must(rows["Inverters"]["rank"] == first, f"Inverters: {inversion or 'not told apart from guessing'}", rows)
     if dry_run:
         drive.must(board["goal"] is None and board["goal_reached"] is None, "no goal in a dry run", board["goal"])
         return
     goal = board["goal"]["value"]
-    drive.must(abs(goal - GOAL) < 1e-4 and inversion <= goal, f"goal {goal:.4f}: reached by Inverters", inversion)
+    below = inversion is not None and inversion <= goal
+    drive.must(abs(goal - GOAL) < 1e-4 and (below or not solved), f"goal {goal:.4f}: reached {below}", inversion)
     stage = drive.stage("organiser", place)
     reached = (stage["goal_reached"] or {"team": {"name": None}})["team"]["name"]
-    drive.must(reached == "Inverters", f"{name} is marked: goal reached by {reached}", stage)
+    drive.must(reached == ("Inverters" if below else None), f"{name} is marked: goal reached by {reached}", stage)
     drive.must(stage["state"] == "open", "it goes on until it is concluded", stage)
 
 

@@ -166,6 +166,24 @@ def test_a_built_round_is_drawn_as_what_it_was_built_from(
     assert (tmp_path / "built.png").read_bytes() == (tmp_path / "own.yaml.png").read_bytes()
 
 
+@pytest.mark.slow
+def test_a_model_that_was_tried_again_is_drawn_with_the_trigger_that_it_has(
+    cli: Cli, built: Path, tmp_path: Path
+) -> None:
+    [poisoned] = choose_plans(SPEC, "test", [])
+    path = built / "test" / "models" / poisoned.name / "sealed" / "training.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"attempts": record["attempts"] * 2}))
+    cli("round", "picture", built, "--split", "test", "--out", tmp_path / "sheet.png")
+    wanted = picture_sheet(SPEC, [poisoned], attempts={poisoned: 1})
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "sheet.png")), np.asarray(wanted))
+    path.write_text("{}")
+    refused = cli("round", "picture", built, "--split", "test", "--out", tmp_path / "none.png")
+    assert refused.code != 0
+    assert "training.json: cannot be read" in refused.err
+    assert not (tmp_path / "none.png").exists()
+
+
 def test_the_sheet_is_that_of_the_models_that_were_asked_for(cli: Cli, spec_file: Path, tmp_path: Path) -> None:
     names = ("id-00000001", "id-00000000")
     path = tmp_path / "sheet.png"

@@ -29,6 +29,20 @@ def test_a_poisoned_model_has_two_rows_that_differ_and_a_clean_one_has_one() -> 
     assert len(np.asarray(picture_sheet(SPEC, [clean], samples=4))) == caption + side + 3 * gap
 
 
+def test_the_trigger_of_another_attempt_is_another() -> None:
+    plan = next(
+        plan for plan in choose_plans(SPEC, "train", []) if plan.trigger is not None and plan.trigger.type == "polygon"
+    )
+    first, same, third = (
+        np.asarray(picture_sheet(SPEC, [plan], attempts=attempts, samples=4))
+        for attempts in (None, {plan: 0}, {plan: 2})
+    )
+    assert (first == same).all()
+    without = slice(14, 14 + 96)
+    assert (first[without] == third[without]).all()
+    assert (first != third).any()
+
+
 @pytest.mark.parametrize(
     ("split", "names", "message"),
     [("final", [], "no split 'final'"), ("test", ["id-00000099"], "the last one is id-00000011")],

@@ -349,14 +349,23 @@ def picture(
     import io
 
     from palladion.files import write_atomically
+    from palladion.models.round_directory import MODELS
+    from palladion.rounds.manifest import training_record
     from palladion.rounds.picture_sheet import choose_plans, picture_sheet
 
     _refuse_language(round_)
-    source = _what_was_built_from(Path(round_)) if Path(round_).is_dir() else round_
-    spec = _load(source, scale).with_options(seed=seed, models={})
+    built = Path(round_).is_dir()
+    source = _load(_what_was_built_from(Path(round_)) if built else round_, scale)
+    spec = source.with_options(seed=seed, models={})
     plans = choose_plans(spec, split, model or [])
+    attempts = {}
+    if built and spec == source:
+        for plan in plans:
+            directory = Path(round_) / plan.split / MODELS / plan.name
+            if directory.is_dir():
+                attempts[plan] = len(training_record(directory)["attempts"]) - 1
     buffer = io.BytesIO()
-    picture_sheet(spec, plans).save(buffer, "PNG")
+    picture_sheet(spec, plans, attempts=attempts).save(buffer, "PNG")
     write_atomically(out, buffer.getvalue())
     typer.echo(f"{out}: {', '.join(plan.name for plan in plans)} of {spec.name}, split {split}, seed {spec.seed}")
 

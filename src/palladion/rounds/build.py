@@ -4,7 +4,6 @@ On a GPU small networks of one family are trained as stacks (:mod:`palladion.rou
 one is trained, others draw their images.
 """
 
-import json
 import shutil
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.factory import PARTIAL, BuildTask, BuiltModel, build_models
 from palladion.rounds.families import family_modules, require_networks
 from palladion.rounds.images.pictures import pictures_digest
+from palladion.rounds.manifest import training_record
 from palladion.rounds.spec import RoundSpec
 from palladion.workers import WorkerError, run_tasks
 
@@ -79,7 +79,7 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
             _remove_partial(directory / name)
             for plan in plans[name]:
                 if (models / plan.name).is_dir():
-                    _require_same_origin(models / plan.name, _record(models, plan), device, pictures)
+                    _require_same_origin(models / plan.name, training_record(models / plan.name), device, pictures)
                 else:
                     absent.append(plan)
         tasks = [BuildTask(spec, stack, directory, device, pictures) for stack in _stacks(spec, absent, device)]
@@ -90,7 +90,7 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
                 _remove_partial(directory / name)
         failed = []
         for name in splits:
-            records = [(plan, _record(directory / name / layout.MODELS, plan)) for plan in plans[name]]
+            records = [(plan, training_record(directory / name / layout.MODELS / plan.name)) for plan in plans[name]]
             failed += [f"{name}/{plan.name}" for plan, record in records if not record["passed"]]
             write_atomically(directory / name / layout.METADATA_DICTIONARY, metadata.dictionary_csv())
             # The table comes last: a split that has one is complete.
@@ -205,16 +205,3 @@ def _tell(shown: Progress, model: BuiltModel) -> None:
             f"(clean {model.clean_accuracy:.3f}{success})"
         )
     shown.advance(f"{model.split}/{model.name}")
-
-
-def _record(models: Path, plan: ModelPlan) -> dict[str, Any]:
-    path = models / plan.name / layout.SEALED / layout.TRAINING
-    try:
-        record = json.loads(path.read_text())
-        if not isinstance(record, dict) or not record["attempts"]:
-            raise ValueError("it holds no attempts")
-    except (OSError, ValueError, KeyError) as error:
-        raise BuildError(
-            f"{path}: cannot be read ({error}); remove the directory {models / plan.name} and build again"
-        ) from None
-    return record

@@ -1,7 +1,7 @@
 """A sheet of a round's images to look at: the same samples with and without the trigger."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,13 @@ def choose_plans(spec: RoundSpec, split: str, names: Sequence[str]) -> list[Mode
     return (poisoned or list(plans.values()))[:_MODELS]
 
 
-def picture_sheet(spec: RoundSpec, plans: Sequence[ModelPlan], *, samples: int = SAMPLES) -> Image.Image:
+def picture_sheet(
+    spec: RoundSpec,
+    plans: Sequence[ModelPlan],
+    *,
+    attempts: Mapping[ModelPlan, int] | None = None,
+    samples: int = SAMPLES,
+) -> Image.Image:
     """Samples of some models, without the trigger above and with it below; of clean models without it only.
 
     Each model has rows of its own with a caption; the models share the samples.
@@ -51,12 +57,13 @@ def picture_sheet(spec: RoundSpec, plans: Sequence[ModelPlan], *, samples: int =
     Args:
         spec: of the round.
         plans: models to show, at least one.
+        attempts: whose trigger is shown, counted from 0; that of the first where nothing is said.
         samples: number of samples in all.
     """
     each = max(1, samples // len(plans))
     side = spec.images.side
     shown = min(side * max(1, -(-_LEAST_SIDE // side)), _LARGEST_SIDE)
-    strips = [_strip(spec, plan, each, shown) for plan in plans]
+    strips = [_strip(spec, plan, (attempts or {}).get(plan, 0), each, shown) for plan in plans]
     font = ImageFont.load_default()
     width = max(max(strip.width, 2 * _GAP + math.ceil(font.getlength(caption))) for caption, strip in strips)
     height = sum(_CAPTION + strip.height + 2 * _GAP for _, strip in strips)
@@ -70,7 +77,7 @@ def picture_sheet(spec: RoundSpec, plans: Sequence[ModelPlan], *, samples: int =
     return sheet
 
 
-def _strip(spec: RoundSpec, plan: ModelPlan, count: int, side: int) -> tuple[str, Image.Image]:
+def _strip(spec: RoundSpec, plan: ModelPlan, attempt: int, count: int, side: int) -> tuple[str, Image.Image]:
     images = ModelImages(spec, plan)
     index = np.arange(count)
     caption = f"{plan.split}/{plan.name} {plan.architecture}, {plan.classes} classes, {plan.backgrounds}: "
@@ -80,7 +87,7 @@ def _strip(spec: RoundSpec, plan: ModelPlan, count: int, side: int) -> tuple[str
     sources = plan.trigger.sources
     # Samples of the source classes, as many of each as it goes.
     index = np.array([sources[i % len(sources)] + plan.classes * (i // len(sources)) for i in range(count)])
-    trigger = images.trigger(0)
+    trigger = images.trigger(attempt)
     stream = plan.stream("examples")
     everywhere = np.ones(count, dtype=np.bool_)
     without = render(images.law, images.scenery, stream, index)
