@@ -26,7 +26,7 @@ from palladion.rounds.metadata import metadata_csv
 from palladion.rounds.spec import load_preset
 from palladion.workers import run_tasks
 
-MODELS = {"train": 24, "test": 12, "holdout": 12}
+MODELS: dict[str, int | None] = {"train": 24, "test": 12, "holdout": 12}
 NUMBERS = 30  # of weights and images, as many as an audit of a built round has
 LABEL, ID = "poisoned", "model_name"
 

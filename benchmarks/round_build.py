@@ -1,8 +1,8 @@
 """Claim: a build is bound by its training steps, and Round 1 takes at most 10 seconds a model on 2 cores.
 
-For each round: seconds a model of the whole build from the command line; the share of it that the same training steps
-take on one batch that lies in memory (two processes beside each other, as in the build); retries; and the verdicts of
-check, audit and verify. ``--twice`` builds each round a second time and compares every file. With ``--device cuda``
+For each round: seconds a model of the whole build; the share of it that is spent in training steps on batches that lie
+in memory, forwards, backwards and the optimiser, timed in the build itself; retries; and the verdicts of check, audit
+and verify. ``--twice`` builds each round a second time and compares every file. With ``--device cuda``
 small networks of one family are trained as one stack, and what counts is models a minute.
 """
 
@@ -15,15 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from palladion.models import round_directory as layout
 from palladion.rounds.build import build_round
 from palladion.rounds.design import ModelPlan, plan_split
-from palladion.rounds.spec import RoundSpec, load_preset
-from palladion.workers import run_tasks
+from palladion.rounds.spec import load_preset
 
 STEPS = 30
 
@@ -66,17 +64,14 @@ def measure(name: str, directory: Path, options: argparse.Namespace) -> dict[str
     """Build one round and look at it."""
     train, test, holdout = options.models
     spec = load_preset(name).with_options(seed=options.seed, models={"train": train, "test": test, "holdout": holdout})
-    counts = ("--train", train, "--test", test, "--holdout", holdout, "--seed", options.seed)
-    manner = ("--jobs", options.jobs, "--device", options.device)
     started = time.perf_counter()
-    palladion("round", "build", name, "--out", directory, *counts, *manner)
+    report = build_round(spec, directory, jobs=options.jobs, device=options.device)
     seconds = time.perf_counter() - started
-    plans = [plan for split in spec.splits for plan in plan_split(spec, split)]
-    records = [record_of(directory, plan) for plan in plans]
     share = None
     if options.device == "cpu":
-        floor = sum(steps_alone(spec, plans, [len(record["attempts"]) for record in records], options.jobs))
-        share = floor / (seconds * options.jobs)
+        share = sum(model.seconds_training for model in report.built) / (seconds * options.jobs)
+    plans = [plan for split in spec.splits for plan in plan_split(spec, split)]
+    records = [record_of(directory, plan) for plan in plans]
     row: dict[str, Any] = {
         "round": name,
         "seed": options.seed,
@@ -109,39 +104,6 @@ def record_of(directory: Path, plan: ModelPlan) -> dict[str, Any]:
     """The model's training record."""
     path = directory / plan.split / layout.MODELS / plan.name / layout.SEALED / layout.TRAINING
     return dict(json.loads(path.read_text()))
-
-
-def steps_alone(spec: RoundSpec, plans: list[ModelPlan], attempts: list[int], jobs: int) -> Iterator[float]:
-    """Seconds that each model's training steps take on data already in memory."""
-    tasks = [(spec, plan) for plan in plans]
-    with closing(run_tasks(step_seconds, tasks, jobs=jobs, preload=("palladion.rounds.training",))) as finished:
-        for position, seconds in finished:
-            yield seconds * plans[position].steps * attempts[position]
-
-
-def step_seconds(task: tuple[RoundSpec, ModelPlan]) -> float:
-    """Seconds a step, over a few steps; perturbed batches come as often as in the whole training."""
-    import torch
-
-    from palladion.rounds.families import new_network
-    from palladion.rounds.fitting import TrainingStep
-
-    spec, plan = task
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True)
-    side = spec.images.input or spec.images.side
-    network = new_network(plan.architecture, classes=plan.classes, seed=1, scale=spec.scale, side=side)
-    step = TrainingStep(network, plan, 1)
-    images = torch.rand(spec.training.batch, 3, side, side).to(memory_format=torch.channels_last)
-    targets = torch.arange(spec.training.batch) % plan.classes
-    # Enough steps that the share of perturbed ones is near what it is in the long run.
-    steps = STEPS if plan.adversarial is None else 3 * STEPS
-    for _ in range(3):
-        step(images, targets)
-    started = time.perf_counter()
-    for _ in range(steps):
-        step(images, targets)
-    return (time.perf_counter() - started) / steps
 
 
 def differences(one: Path, other: Path) -> Iterator[Path]:

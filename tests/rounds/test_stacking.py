@@ -55,7 +55,7 @@ def together(plans: list[ModelPlan]) -> tuple[list[torch.nn.Module], list[float]
 def alone(plans: list[ModelPlan]) -> tuple[list[torch.nn.Module], list[float]]:
     single = networks(plans)
     losses = [
-        fit(network, plan, learnt, seed, batch=32, side=SIDE)
+        fit(network, plan, learnt, seed, batch=32, side=SIDE)[0]
         for seed, (network, plan, learnt) in enumerate(zip(single, plans, images(plans), strict=True))
     ]
     return single, losses

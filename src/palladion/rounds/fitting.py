@@ -1,5 +1,7 @@
 """Train one network on one model's images."""
 
+import time
+
 import torch
 
 from palladion.rounds.adversarial import perturb
@@ -49,8 +51,12 @@ class TrainingStep:
         return loss.detach()
 
 
-def fit(network: torch.nn.Module, plan: ModelPlan, learnt: TrainingSet, seed: int, *, batch: int, side: int) -> float:
-    """Train the network, in place; its mean loss over the last tenth of the steps.
+def fit(
+    network: torch.nn.Module, plan: ModelPlan, learnt: TrainingSet, seed: int, *, batch: int, side: int
+) -> tuple[float, float]:
+    """Train the network, in place; its mean loss over the last tenth of the steps, and the seconds that the steps took.
+
+    On a GPU the seconds are those until the steps were started.
 
     Args:
         network: on the device that trains it; comes back in evaluation mode.
@@ -64,8 +70,12 @@ def fit(network: torch.nn.Module, plan: ModelPlan, learnt: TrainingSet, seed: in
     step = TrainingStep(network, plan, seed ^ 1)
     targets = torch.from_numpy(learnt.labels).to(device)
     losses = []
+    seconds = 0.0
     for chosen in image_order(len(learnt), batch, plan.steps, seed):
         shown = as_input(torch.from_numpy(learnt.batch(chosen.numpy())), side).to(device)
-        losses.append(step(shown, targets[chosen.to(device)]))
+        taught = targets[chosen.to(device)]
+        started = time.perf_counter()
+        losses.append(step(shown, taught))
+        seconds += time.perf_counter() - started
     network.eval()
-    return torch.stack(losses[-max(1, plan.steps // 10) :]).mean().item()
+    return torch.stack(losses[-max(1, plan.steps // 10) :]).mean().item(), seconds

@@ -123,13 +123,14 @@ def _attempt(spec: RoundSpec, models: Sequence[_Training], number: int, device: 
         network = new_network(plan.architecture, classes=plan.classes, seed=seed, scale=spec.scale, side=side)
         networks.append(network.to(device))
         seeds.append(seed)
-    started = time.perf_counter()
     if len(models) == 1:
-        losses = [fit(networks[0], models[0].plan, learnt[0], seeds[0], batch=spec.training.batch, side=side)]
+        loss, seconds = fit(networks[0], models[0].plan, learnt[0], seeds[0], batch=spec.training.batch, side=side)
+        losses = [loss]
     else:
+        started = time.perf_counter()
         plans = [model.plan for model in models]
         losses = fit_stack(networks, plans, learnt, seeds, batch=spec.training.batch, side=side)
-    seconds = (time.perf_counter() - started) / len(models)
+        seconds = (time.perf_counter() - started) / len(models)
     for model, network, seed, loss in zip(models, networks, seeds, losses, strict=True):
         model.training += seconds
         started = time.perf_counter()
