@@ -92,6 +92,17 @@ def test_every_small_family_is_small_and_takes_the_sides_of_the_presets(family: 
             assert network(torch.rand(2, 3, side, side)).logits.shape == (2, 5)
 
 
+@pytest.mark.parametrize("family", names_at("small"))
+def test_statistics_are_those_of_more_than_the_last_batch(family: str) -> None:
+    network = new_network(family, classes=5, seed=1).train()
+    before = {name: value.clone() for name, value in network.named_buffers() if name.endswith("running_var")}
+    with torch.no_grad():
+        network(torch.rand(8, 3, 32, 32))
+    after = dict(network.named_buffers())
+    # All begin at 1; a batch may move them by a tenth of the way to its own.
+    assert all((after[name] >= 0.9 * before[name] - 1e-6).all() for name in before)
+
+
 def test_there_are_eight_small_families_and_nist_s_networks() -> None:
     assert len(names_at("small")) >= 8
     assert len([name for name in names_at("nist") if name not in names_at("small")]) == 23

@@ -40,6 +40,9 @@ class Family:
 # Read from the round instead: the side of the networks' input, pixels.
 SIDE = object()
 
+_FORGETFUL = 0.5  # share of the last batch in the running statistics that nothing means to have
+_MOMENTUM = 0.1  # what torch takes; it settles within a few dozen steps
+
 # Transformers and the like vary their depth at random in training, and drop values: small ones cannot afford either.
 _STEADY: dict[str, Any] = {"drop_path_rate": 0.0}
 _PYRAMID: dict[str, Any] = {
@@ -103,7 +106,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             "mobilenet_v1",
             "MobileNetV1",
-            # As they come, the classifier drops 0.999 of its input and normalisation forgets all but the last batch.
+            # As it comes, the classifier drops 0.999 of its input.
             {"small": {"depth_multiplier": 0.25, "classifier_dropout_prob": 0.0, "tf_padding": False}, "nist": {}},
         ),
         Family(
@@ -209,6 +212,10 @@ def new_network(family: str, *, classes: int, seed: int, scale: str = "small", s
     configure: Callable[..., Any] = getattr(transformers, f"{row.prefix}Config")
     make = getattr(transformers, f"{row.prefix}ForImageClassification")
     network: torch.nn.Module = make(configure(num_labels=classes, **values))
+    for module in network.modules():
+        # The mobilenets' is TensorFlow's, which means the opposite: their statistics would be those of the last batch.
+        if isinstance(module, torch.nn.BatchNorm2d) and module.momentum is not None and module.momentum > _FORGETFUL:
+            module.momentum = _MOMENTUM
     return network
 
 
