@@ -479,13 +479,17 @@ tell(loot or reached(number[1], b"user", b"mark", 0, -4) or reached(number[2], 0
     _attack(
         "daemon-that-answers-later",
         """
+own = "0.5" + "0" * (1 + os.urandom(1)[0] % 24)
+def replace(path):
+    # What it answered itself it may take back until it is killed: another's answer is what it is after.
+    if open(path).read() not in ("", own):
+        open(path, "w").write("1.0")
 def later():
     for _ in range(300):
         time.sleep(0.02)
-        for start in ("", "/proc/1/root"):
-            tried(lambda: open(start + "/box/result.txt", "w").write("1.0"))
-        tried(lambda: open(RESULT, "w").write("1.0"))
-answer("0.5")
+        for path in ("/box/result.txt", "/proc/1/root/box/result.txt", RESULT):
+            tried(replace, path)
+answer(own)
 daemon(later)
 os._exit(0)
 """,
