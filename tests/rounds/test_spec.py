@@ -97,7 +97,7 @@ def _preset_text() -> str:
 
 
 def test_every_fault_is_told_at_once() -> None:
-    text = _preset_text().replace("noise: 5.0", "noise: loud").replace("steps: [280, 520]", "steps: 0")
+    text = _preset_text().replace("noise: 5.0", "noise: loud").replace("steps: [400, 640]", "steps: 0")
     with pytest.raises(InputError) as caught:
         parse_document(text, Path("round.yaml"), RoundSpec)
     assert "images.noise" in str(caught.value)

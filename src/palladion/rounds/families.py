@@ -72,7 +72,7 @@ FAMILIES: dict[str, Family] = {
             "regnet",
             "RegNet",
             {
-                "small": {"embedding_size": 12, "hidden_sizes": [16, 32, 64], "depths": [1] * 3, "groups_width": 16},
+                "small": {"embedding_size": 16, "hidden_sizes": [32, 64, 96], "depths": [1] * 3, "groups_width": 16},
                 "nist": {},
             },
             autocast=True,
@@ -81,7 +81,7 @@ FAMILIES: dict[str, Family] = {
             "bit",
             "Bit",
             {
-                "small": {"embedding_size": 16, "hidden_sizes": [32, 64, 128], "depths": [1] * 3, "num_groups": 8},
+                "small": {"embedding_size": 32, "hidden_sizes": [32, 64, 96], "depths": [1] * 3, "num_groups": 8},
                 "nist": {},
             },
         ),

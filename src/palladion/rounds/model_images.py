@@ -114,8 +114,9 @@ class ModelImages:
         assert law is not None
         assert plan.sides is not None
         assert plan.size is not None
-        fields = np.array([SCHEMES[sign.scheme][1] for sign in self.plan.signs], dtype=np.float64)
-        colour = sample_colour(rng, fields, contrast=law.contrast, saturation=law.saturation)
+        # An icon or a border of the trigger's colour would be taken for it.
+        painted = np.array([SCHEMES[sign.scheme] for sign in self.plan.signs], dtype=np.float64).reshape(-1, 3)
+        colour = sample_colour(rng, painted, contrast=law.contrast, saturation=law.saturation)
         boxes = self.spec.compat == "nist"
         return sample_polygon(rng, sides=plan.sides, colour=colour, size=plan.size, boxes=boxes)
 

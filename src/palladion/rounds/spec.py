@@ -152,7 +152,7 @@ class Polygon(_Strict):
     sides: Annotated[tuple[SideRange, ...], BeforeValidator(_levels)] = Field(min_length=1)
     size_levels: tuple[Shares, ...] = Field(min_length=1, description="area of the trigger over that of the sign")
     saturation: int = Field(ge=0, le=255, description="least difference between two of the colour's channels")
-    contrast: float = Field(ge=0.0, le=200.0, description="least RGB distance to the field of any sign")
+    contrast: float = Field(ge=0.0, le=200.0, description="least RGB distance to any colour of the signs")
 
 
 class Filter(_Strict):

@@ -230,20 +230,20 @@ def sample_polygon(
 
 
 def sample_colour(
-    rng: np.random.Generator, fields: NDArray[np.float64], *, contrast: float, saturation: int
+    rng: np.random.Generator, painted: NDArray[np.float64], *, contrast: float, saturation: int
 ) -> tuple[int, int, int]:
     """A random colour that stands out from the signs.
 
     Args:
         rng: of the trigger.
-        fields: colours of the signs' fields, RGB, shape ``(signs, 3)``.
+        painted: colours that the signs are painted in, RGB, shape ``(colours, 3)``.
         contrast: least distance to any of them.
         saturation: least difference between the largest and the smallest channel.
     """
     while True:
         colour = rng.integers(0, 256, size=3)
-        distance = np.sqrt(((fields - colour) ** 2).sum(axis=1)).min()
+        distance = np.sqrt(((painted - colour) ** 2).sum(axis=1)).min()
         if distance >= contrast and colour.max() - colour.min() >= saturation:
             red, green, blue = (int(channel) for channel in colour)
             return red, green, blue
-        contrast *= 0.999  # with many signs no colour may be that far from all of them: take the farther ones
+        contrast *= 0.999  # with many signs no colour may be that far from all theirs: take the farther ones
