@@ -487,8 +487,9 @@ def replace(path):
 def later():
     for _ in range(300):
         time.sleep(0.02)
-        for path in ("/box/result.txt", "/proc/1/root/box/result.txt", RESULT):
-            tried(replace, path)
+        for start in ("", "/proc/1/root"):
+            tried(replace, start + "/box/result.txt")
+        tried(replace, RESULT)
 answer(own)
 daemon(later)
 os._exit(0)

@@ -10,7 +10,7 @@ from palladion.rounds.design import plan_split
 from palladion.rounds.images.backgrounds import FAMILIES, TILE_SIDE, TILES, atlas
 from palladion.rounds.images.raster import polygon_mask, unit_grid
 from palladion.rounds.images.scene import Scenery, render
-from palladion.rounds.images.signs import NUMBER_OF_SIGNS, SHAPES, Sign, sign, texture
+from palladion.rounds.images.signs import NUMBER_OF_SIGNS, SCHEMES, SHAPES, Sign, sign, texture
 from palladion.rounds.images.triggers import FilterTrigger, PolygonTrigger, sample_polygon
 from palladion.rounds.model_images import ModelImages
 from palladion.rounds.spec import load_preset
@@ -126,6 +126,18 @@ def test_the_trigger_shows_its_colour_on_the_sign_at_its_size() -> None:
     assert (painted > 0.5 * expected).all()
     assert (touched < 2.2 * expected).all()
     assert touched.mean() == pytest.approx(expected, rel=0.35)
+
+
+def test_a_trigger_s_colour_is_that_of_no_border_no_field_and_no_icon() -> None:
+    spec = load_preset("round-1").with_options(seed=5, models={"train": 96, "test": 2, "holdout": 2})
+    for plan in plan_split(spec, "train"):
+        trigger = ModelImages(spec, plan).trigger(0)
+        if trigger is None:
+            continue
+        colours = np.array([SCHEMES[sign.scheme] for sign in plan.signs], dtype=np.float64).reshape(-1, 3)
+        distance = np.linalg.norm(colours - np.array(trigger.describe()["color"]), axis=1)
+        # The preset asks for 110; where many draws in a row fail it is a little less.
+        assert distance.min() > 100, (plan.name, trigger.describe()["color"])
 
 
 @pytest.mark.parametrize("number", [3, 100, 200, 450, 700])
