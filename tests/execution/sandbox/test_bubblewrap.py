@@ -296,6 +296,37 @@ def test_killing_it_ends_what_runs_and_nothing_starts_any_more(run: Run, tmp_pat
         sandbox.prepare(None, LIMITS)
 
 
+def test_all_who_wait_hear_that_it_was_killed_though_the_supervisor_could_answer_none(tmp_path: Path) -> None:
+    mark = f"mark-{os.getpid()}-{time.time_ns()}"
+    (tmp_path / "program.py").write_text(
+        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import time; time.sleep(61)', sys.argv[1]])"
+    )
+    sandbox = BubblewrapSandbox(Contents(own(), (Bind(tmp_path, "submission"),)), warm=True, slots=3)
+    caught: list[BaseException] = []
+
+    def sleep() -> None:
+        try:
+            place = sandbox.prepare(None, LIMITS)
+            place.run(Program((str(place.layout.python), "/submission/program.py", mark)), LIMITS)
+        except BaseException as error:
+            caught.append(error)
+
+    threads = [threading.Thread(target=sleep) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + 20
+    while len(processes_with(mark)) < len(threads) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert len(processes_with(mark)) == len(threads)  # what is forked warm bears no mark, what it starts does
+    sandbox._process.send_signal(signal.SIGSTOP)
+    sandbox.kill()
+    sandbox._process.kill()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert [type(error) for error in caught] == [Cancelled] * len(threads)
+    sandbox.close()
+
+
 def test_when_the_supervisor_is_killed_all_dies_with_it_and_it_is_said(tmp_path: Path, warm: bool) -> None:
     mark = f"mark-{os.getpid()}-{time.time_ns()}"
     (tmp_path / "program.py").write_text(

@@ -221,7 +221,7 @@ class _Place:
 
 
 def _checked(reply: dict[str, Any]) -> dict[str, Any]:
-    if reply.pop("cancelled", False):
+    if "cancelled" in reply:  # left in it: all who still waited at the end were given this one reply
         raise Cancelled
     if "input_error" in reply:
         raise InputError(reply["input_error"], path=reply["path"])
