@@ -18,7 +18,8 @@ from palladion.models import RoundDirectory
 from palladion.models.image_classifier import load_classifier, load_examples
 from palladion.rounds.build import build_round
 from palladion.rounds.check import check_round
-from palladion.rounds.spec import RoundSpec
+from palladion.rounds.spec import RoundSpec, load_preset
+from palladion.rounds.verify import verify_round
 from tests.rounds.small import small_spec, tree, write_spec
 
 pytestmark = pytest.mark.slow
@@ -120,12 +121,16 @@ def test_a_round_that_was_begun_on_another_device_is_not_mixed(built: Path, tmp_
     assert not (copy / "train/models/id-00000002").exists()
 
 
-def test_backgrounds_may_be_pictures_and_none_of_them_may_change_midway(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
+def _draw_pictures(folder: Path) -> None:
     for number in range(3):
         pixels = np.full((64, 64, 3), 60 * number + 40, dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def test_backgrounds_may_be_pictures_and_none_of_them_may_change_midway(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    _draw_pictures(folder)
     data = small_spec(train=2, test=1).model_dump(mode="json", exclude_none=True)
     data["images"]["pictures"] = str(folder)
     spec = RoundSpec.model_validate(data)
@@ -138,6 +143,36 @@ def test_backgrounds_may_be_pictures_and_none_of_them_may_change_midway(tmp_path
     (folder / "0.png").unlink()
     with pytest.raises(InputError, match="other background pictures"):
         build_round(spec, directory, jobs=1)
+
+
+def test_pictures_are_looked_for_beside_the_file_and_may_move_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere, directory = tmp_path / "files" / "backgrounds", tmp_path / "elsewhere", tmp_path / "round"
+    folder.mkdir(parents=True)
+    elsewhere.mkdir()
+    _draw_pictures(folder)
+    data = small_spec(train=2, test=1).model_dump(mode="json", exclude_none=True)
+    data["images"]["pictures"] = "backgrounds"
+    write_spec(RoundSpec.model_validate(data), folder.parent / "own.yaml")
+    monkeypatch.chdir(elsewhere)
+    spec = load_preset("../files/own.yaml")
+    assert spec.images.pictures == str(folder)
+    build_round(spec, directory, jobs=2)
+    assert verify_round(directory, jobs=2).faults == ()
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="backgrounds"):
+        verify_round(directory, jobs=2)
+    assert verify_round(directory, jobs=2, pictures=moved, retrain=1).faults == ()
+    (moved / "0.png").unlink()
+    found = [str(fault) for fault in verify_round(directory, jobs=2, pictures=moved).faults]
+    assert len(found) == 3
+    assert all("other background pictures" in fault for fault in found)
+
+
+def test_a_round_of_drawn_backgrounds_takes_no_pictures(built: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--pictures: this round has backgrounds that are drawn"):
+        verify_round(built, jobs=2, pictures=tmp_path)
 
 
 def test_another_seed_gives_other_models(built: Path, tmp_path: Path) -> None:

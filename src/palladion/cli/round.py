@@ -307,6 +307,14 @@ def verify(
         int,
         typer.Option(min=0, metavar="N", help="Also train N of the models again, and compare them bit for bit."),
     ] = 0,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the round's background pictures lie now, if not where they lay.",
+            show_default=False,
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, metavar="J", help="Models at a time; by default as many as there are cores."),
@@ -316,7 +324,7 @@ def verify(
     from palladion.rounds.verify import verify_round
 
     _refuse_language(str(directory))
-    report = verify_round(directory, jobs=jobs or len(os.sched_getaffinity(0)), retrain=retrain)
+    report = verify_round(directory, jobs=jobs or len(os.sched_getaffinity(0)), retrain=retrain, pictures=pictures)
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     for fault in report.faults:

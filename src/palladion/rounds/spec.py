@@ -340,9 +340,15 @@ class RoundSpec(_Strict):
             data["seed"] = seed
         return validate_document(data, f"the options for {self.name}", RoundSpec)
 
+    def with_pictures(self, folder: Path) -> "RoundSpec":
+        """The specification with its background pictures in another folder."""
+        return self.model_copy(update={"images": self.images.model_copy(update={"pictures": str(folder)})})
+
 
 def load_preset(name_or_path: str, scale: str = SCALES[0]) -> RoundSpec:
     """The preset of this name at this scale, or the specification in this file, which says its own.
+
+    A folder of pictures that a file names is relative to the file; a build does not depend on where it runs.
 
     Raises:
         InputError: there is neither, or the file is at fault.
@@ -354,7 +360,10 @@ def load_preset(name_or_path: str, scale: str = SCALES[0]) -> RoundSpec:
         return parse_document(file.read_text(), Path(f"{name_or_path}.yaml"), RoundSpec)
     path = Path(name_or_path)
     if path.suffix in {".yaml", ".yml"} or path.exists():
-        return load_document(path, RoundSpec)
+        spec = load_document(path, RoundSpec)
+        return (
+            spec if spec.images.pictures is None else spec.with_pictures(path.resolve().parent / spec.images.pictures)
+        )
     from palladion.rounds.language.spec import PRESETS as LANGUAGE_PRESETS
 
     known = ", ".join((*PRESETS, *LANGUAGE_PRESETS))

@@ -50,19 +50,21 @@ class VerifyReport:
 @dataclass(frozen=True, slots=True)
 class _Task:
     spec: RoundSpec
+    digest: str  # of round.yaml, which names the folder of pictures as it was
     plan: ModelPlan
     directory: Path
     pictures: str | None
     retrain: bool
 
 
-def verify_round(directory: Path, *, jobs: int, retrain: int = 0) -> VerifyReport:
+def verify_round(directory: Path, *, jobs: int, retrain: int = 0, pictures: Path | None = None) -> VerifyReport:
     """Recompute every model of a round that was built here.
 
     Args:
         directory: the round.
         jobs: models at a time.
         retrain: how many models, drawn at random, are trained again and compared bit for bit.
+        pictures: where the background pictures lie now; None where they lie as they did.
 
     Raises:
         InputError: this is no round that was built here, or a package is missing.
@@ -77,10 +79,15 @@ def verify_round(directory: Path, *, jobs: int, retrain: int = 0) -> VerifyRepor
     require_packages()
     spec = load_document(directory / layout.ROUND_FILE, RoundSpec)
     plans = [plan for name, split in spec.splits.items() if split.models is not None for plan in plan_split(spec, name)]
-    pictures = None if spec.images.pictures is None else pictures_digest(Path(spec.images.pictures))
+    digest = spec_digest(spec)
+    if pictures is not None:
+        if spec.images.pictures is None:
+            raise InputError("--pictures: this round has backgrounds that are drawn; leave this option out")
+        spec = spec.with_pictures(pictures)
+    there = None if spec.images.pictures is None else pictures_digest(Path(spec.images.pictures))
     drawn = randomness.generator(spec.seed, "verify").permutation(len(plans))[:retrain]
     tasks = [
-        _Task(spec, plan, directory / plan.split / layout.MODELS / plan.name, pictures, position in drawn)
+        _Task(spec, digest, plan, directory / plan.split / layout.MODELS / plan.name, there, position in drawn)
         for position, plan in enumerate(plans)
     ]
     faults: list[Fault] = []
@@ -119,7 +126,7 @@ def _faults(task: _Task, notes: list[str]) -> Iterator[Fault]:
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         yield Fault(path, f"is not a training record: {error!r}")
         return
-    if record.get("spec_sha256") != spec_digest(spec):
+    if record.get("spec_sha256") != task.digest:
         yield Fault(path, "was made from another specification than round.yaml: its spec_sha256 differs")
     here = file_digests(directory, but=path)
     for name in sorted(set(recorded) | set(here)):
