@@ -227,6 +227,27 @@ def test_models_that_miss_their_gates_are_kept_marked_and_named(tmp_path: Path) 
     assert all("did not pass its gates in 2 attempts" in fault.message for fault in faults)
 
 
+def test_models_that_missed_their_gates_are_given_more_attempts_and_the_others_left_alone(tmp_path: Path) -> None:
+    data = small_spec().model_dump(mode="json", exclude_none=True)
+    data["gates"] = {"clean_accuracy": 0.46, "attack_success_rate": 0.0, "attempts": 1}
+    spec, directory = RoundSpec.model_validate(data), tmp_path / "round"
+    first = build_round(spec, directory, jobs=2)
+    assert 0 < len(first.failed) < 6  # or it shows nothing
+    more = spec.with_options(seed=None, models={}, attempts=2)
+    second = build_round(more, directory, jobs=2)
+    assert {f"{model.split}/{model.name}" for model in second.built} == set(first.failed)
+    assert len(second.failed) < len(first.failed)
+    build_round(more, tmp_path / "at once", jobs=2)
+    assert tree(directory) == tree(tmp_path / "at once")
+    assert verify_round(directory, jobs=2, retrain=6).faults == ()
+    assert build_round(more, directory, jobs=2).built == ()
+    with pytest.raises(InputError, match=r"gates\.attempts is 2 there, 1 is wanted"):
+        build_round(spec, directory, jobs=1)
+    with pytest.raises(InputError, match="seed is 7 there, 8 is wanted"):
+        build_round(more.with_options(seed=8, models={}, attempts=3), directory, jobs=1)
+    assert tree(directory) == tree(tmp_path / "at once")
+
+
 def test_another_round_in_the_directory_is_refused_and_left_alone(built: Path) -> None:
     before = tree(built)
     with pytest.raises(InputError, match="holds another round: seed is 7 there, 8 is wanted"):

@@ -49,6 +49,15 @@ def build(
         int | None, typer.Option(min=0, metavar="N", help="Models in the holdout split; 0 for none.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, metavar="S", help="The same seed gives the same files.")] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=50,
+            metavar="N",
+            help="Trainings that a model has to pass its gates. More than before: those that missed them have more.",
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, metavar="J", help="Models trained at a time; by default as many as there are cores."),
@@ -82,13 +91,16 @@ def build(
     at_a_time = jobs or len(os.sched_getaffinity(0))
     if is_language_spec(round_):
         elsewhere = None if device == "cpu" else device
-        _refuse_options("a language round", train=train, test=test, holdout=holdout, device=elsewhere)
+        _refuse_options(
+            "a language round", train=train, test=test, holdout=holdout, device=elsewhere, attempts=attempts
+        )
         _build_language(round_, out, scale, seed, at_a_time, base, corpus)
         return
     _refuse_options("a round of image classifiers", base=base, corpus=corpus)
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device: there is no {device!r}; there are cpu and cuda")
-    spec = _load(round_, scale).with_options(seed=seed, models={"train": train, "test": test, "holdout": holdout})
+    models = {"train": train, "test": test, "holdout": holdout}
+    spec = _load(round_, scale).with_options(seed=seed, models=models, attempts=attempts)
     try:
         report = build_round(spec, out, jobs=at_a_time, device=device)
     except KeyboardInterrupt:
@@ -103,7 +115,8 @@ def build(
     if report.failed:
         raise BuildError(
             f"{len(report.failed)} models did not pass their gates in {spec.gates.attempts} attempts and are marked "
-            f"so (converged = False): {', '.join(report.failed)}"
+            f"so (converged = False): {', '.join(report.failed)}; the same command with a larger --attempts tries them "
+            "again"
         )
 
 

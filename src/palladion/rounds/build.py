@@ -67,9 +67,9 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
     pictures = None if spec.images.pictures is None else pictures_digest(Path(spec.images.pictures))
     _claim(spec, directory)
     with exclusive(directory, "building a round"):
-        text = write_document(spec)
-        if not (directory / layout.ROUND_FILE).exists():
-            write_atomically(directory / layout.ROUND_FILE, text)
+        text, file = write_document(spec), directory / layout.ROUND_FILE
+        if not file.exists() or file.read_text() != text:  # as far as gates.attempts
+            write_atomically(file, text)
         splits = [name for name, split in spec.splits.items() if split.models is not None]
         plans = {name: plan_split(spec, name) for name in splits}
         absent: list[ModelPlan] = []
@@ -78,9 +78,15 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
             models.mkdir(parents=True, exist_ok=True)
             _remove_partial(directory / name)
             for plan in plans[name]:
-                if (models / plan.name).is_dir():
-                    _require_same_origin(models / plan.name, training_record(models / plan.name), device, pictures)
-                else:
+                if not (models / plan.name).is_dir():
+                    absent.append(plan)
+                    continue
+                record = training_record(models / plan.name)
+                _require_same_origin(models / plan.name, record, device, pictures)
+                if not record["passed"] and len(record["attempts"]) < spec.gates.attempts:
+                    # The table goes first: a split that has one is complete.
+                    (directory / name / layout.METADATA).unlink(missing_ok=True)
+                    shutil.rmtree(models / plan.name)
                     absent.append(plan)
         tasks = [BuildTask(spec, stack, directory, device, pictures) for stack in _stacks(spec, absent, device)]
         try:
@@ -93,7 +99,7 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
             records = [(plan, training_record(directory / name / layout.MODELS / plan.name)) for plan in plans[name]]
             failed += [f"{name}/{plan.name}" for plan, record in records if not record["passed"]]
             write_atomically(directory / name / layout.METADATA_DICTIONARY, metadata.dictionary_csv())
-            # The table comes last: a split that has one is complete.
+            # The table comes last, too.
             write_atomically(directory / name / layout.METADATA, metadata.metadata_csv(spec, records))
     reused = sum(len(plans[name]) for name in splits) - len(built)
     return BuildReport(built, reused, tuple(failed))
@@ -135,7 +141,8 @@ def _claim(spec: RoundSpec, directory: Path) -> None:
     file = directory / layout.ROUND_FILE
     if file.exists():
         there = load_document(file, RoundSpec)
-        if there != spec:
+        raised = spec.gates.attempts > there.gates.attempts
+        if there != spec.with_options(seed=None, models={}, attempts=there.gates.attempts if raised else None):
             differing = _differences(there.model_dump(mode="json"), spec.model_dump(mode="json"))
             raise InputError(
                 f"holds another round: {'; '.join(differing)}. Give the same options to go on with it, or "

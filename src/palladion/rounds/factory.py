@@ -124,7 +124,7 @@ def _write(task: BuildTask, plan: ModelPlan, trained: "TrainedModel") -> None:
         | described
         | {
             "attempts": [attempt.record() for attempt in trained.attempts],
-            "gates": spec.gates.model_dump(mode="json"),
+            "gates": spec.gates.model_dump(mode="json", exclude={"attempts"}),
             "passed": trained.passed,
             **{name: round(value, 6) for name, value in accuracy.items()},
             "device": task.device,

@@ -315,8 +315,10 @@ class RoundSpec(_Strict):
             raise ValueError("design.cells: adversarial_method is no factor of a round without training.adversarial")
         return self
 
-    def with_options(self, *, seed: int | None, models: dict[str, int | None]) -> "RoundSpec":
-        """The specification with another seed and other numbers of models.
+    def with_options(
+        self, *, seed: int | None, models: dict[str, int | None], attempts: int | None = None
+    ) -> "RoundSpec":
+        """The specification with another seed, other numbers of models, another number of attempts.
 
         Raises:
             InputError: an option does not fit, or is given for a split that has no models of its own.
@@ -338,6 +340,8 @@ class RoundSpec(_Strict):
         data["splits"] = {name: splits[name] for name in SPLITS if name in splits}
         if seed is not None:
             data["seed"] = seed
+        if attempts is not None:
+            data["gates"]["attempts"] = attempts
         return validate_document(data, f"the options for {self.name}", RoundSpec)
 
     def with_pictures(self, folder: Path) -> "RoundSpec":
