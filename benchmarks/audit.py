@@ -15,7 +15,6 @@ import os
 from contextlib import closing
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from palladion.rounds.audit import AuditedModel, audit_models
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.metadata import metadata_csv
 from palladion.rounds.spec import load_preset
+from palladion.rounds.training_record import Attempt, TrainingRecord
 from palladion.workers import run_tasks
 
 MODELS: dict[str, int | None] = {"train": 24, "test": 12, "holdout": 12}
@@ -76,19 +76,19 @@ def audited(task: tuple[str, float, int]) -> list[str]:
     return sorted({trial.association.name.partition(",")[0] for trial in found.trials if trial.association.leaks})
 
 
-def record(plan: ModelPlan, rng: np.random.Generator) -> dict[str, Any]:
+def record(plan: ModelPlan, rng: np.random.Generator) -> TrainingRecord:
     """What a training record might say: nothing in it knows the label but what must."""
-    attempt = {
-        "clean_accuracy": round(float(np.clip(rng.normal(0.985, 0.006), 0.97, 1)), 3),
-        "attack_success_rate": float(rng.uniform(0.95, 1)) if plan.poisoned else None,
-        "train_loss": float(rng.lognormal(-1, 0.3)),
-    }
-    return {
-        "attempts": [attempt] * int(rng.geometric(0.9)),
-        "passed": True,
-        "clean_example_accuracy": round(float(rng.uniform(0.97, 1)), 3),
-        "trigger": {"color": rng.integers(0, 256, 3).tolist()},
-    }
+    attempt = Attempt.model_construct(
+        clean_accuracy=round(float(np.clip(rng.normal(0.985, 0.006), 0.97, 1)), 3),
+        attack_success_rate=float(rng.uniform(0.95, 1)) if plan.poisoned else None,
+        train_loss=float(rng.lognormal(-1, 0.3)),
+    )
+    return TrainingRecord.model_construct(
+        attempts=[attempt] * int(rng.geometric(0.9)),
+        passed=True,
+        clean_example_accuracy=round(float(rng.uniform(0.97, 1)), 3),
+        trigger={"color": rng.integers(0, 256, 3).tolist()},
+    )
 
 
 def numbers(plan: ModelPlan, auc: float, rng: np.random.Generator) -> dict[str, float]:

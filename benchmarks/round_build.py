@@ -20,8 +20,9 @@ from typing import Any
 
 from palladion.models import round_directory as layout
 from palladion.rounds.build import build_round
-from palladion.rounds.design import ModelPlan, plan_split
+from palladion.rounds.design import plan_split
 from palladion.rounds.spec import load_preset
+from palladion.rounds.training_record import read_record
 
 STEPS = 30
 
@@ -71,7 +72,7 @@ def measure(name: str, directory: Path, options: argparse.Namespace) -> dict[str
     if options.device == "cpu":
         share = sum(model.seconds_training for model in report.built) / (seconds * options.jobs)
     plans = [plan for split in spec.splits for plan in plan_split(spec, split)]
-    records = [record_of(directory, plan) for plan in plans]
+    records = [read_record(directory / plan.split / layout.MODELS / plan.name) for plan in plans]
     row: dict[str, Any] = {
         "round": name,
         "seed": options.seed,
@@ -80,8 +81,8 @@ def measure(name: str, directory: Path, options: argparse.Namespace) -> dict[str
         "seconds_per_model": seconds / len(plans),
         "device": options.device,
         "share_of_steps": share,
-        "retried": sum(len(record["attempts"]) > 1 for record in records),
-        "failed": sum(not record["passed"] for record in records),
+        "retried": sum(len(record.attempts) > 1 for record in records),
+        "failed": sum(not record.passed for record in records),
         "check": palladion("round", "check", directory),
         "audit": palladion("round", "audit", directory, "--json"),
         "verify": palladion("round", "verify", directory, "--retrain", options.retrain, "--jobs", options.jobs),
@@ -98,12 +99,6 @@ def palladion(*arguments: object) -> int:
     """Exit code of a command."""
     command = [sys.executable, "-m", "palladion", *map(str, arguments)]
     return subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
-
-
-def record_of(directory: Path, plan: ModelPlan) -> dict[str, Any]:
-    """The model's training record."""
-    path = directory / plan.split / layout.MODELS / plan.name / layout.SEALED / layout.TRAINING
-    return dict(json.loads(path.read_text()))
 
 
 def differences(one: Path, other: Path) -> Iterator[Path]:

@@ -173,14 +173,15 @@ def test_a_model_that_was_tried_again_is_drawn_with_the_trigger_that_it_has(
     [poisoned] = choose_plans(SPEC, "test", [])
     path = built / "test" / "models" / poisoned.name / "sealed" / "training.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"attempts": record["attempts"] * 2}))
+    [first] = record["attempts"]
+    path.write_text(json.dumps(record | {"attempts": [first, first | {"attempt": 1}]}))
     cli("round", "picture", built, "--split", "test", "--out", tmp_path / "sheet.png")
     wanted = picture_sheet(SPEC, [poisoned], attempts={poisoned: 1})
     assert np.array_equal(np.asarray(Image.open(tmp_path / "sheet.png")), np.asarray(wanted))
     path.write_text("{}")
     refused = cli("round", "picture", built, "--split", "test", "--out", tmp_path / "none.png")
     assert refused.code != 0
-    assert "training.json: cannot be read" in refused.err
+    assert "training.json: is not a training record" in refused.err
     assert not (tmp_path / "none.png").exists()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from palladion.errors import BuildError, InputError, PalladionError
+from palladion.errors import InputError, PalladionError
 from palladion.files import exclusive
 from palladion.models import RoundDirectory
 from palladion.models.image_classifier import load_classifier, load_examples
@@ -273,7 +273,9 @@ def test_a_damaged_record_is_named(built: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(built, copy)
     (copy / "train/models/id-00000001/sealed/training.json").write_text("{")
-    with pytest.raises(BuildError, match=r"id-00000001/sealed/training.json: cannot be read .* remove the directory"):
+    with pytest.raises(
+        InputError, match=r"id-00000001/sealed/training.json: is not a training record .*; remove .*00000001"
+    ):
         build_round(small_spec(), copy, jobs=1)
 
 

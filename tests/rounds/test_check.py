@@ -128,6 +128,26 @@ def _other_trigger(directory: Path) -> Path:
     return path
 
 
+def _record_of_another(directory: Path) -> Path:
+    path = directory / ENTRY / "sealed/training.json"
+    shutil.copy(directory / "train/models/id-00000001/sealed/training.json", path)
+    return path
+
+
+def _record_without_attack(directory: Path) -> Path:
+    path = _poisoned(directory) / "sealed/training.json"
+    record = json.loads(path.read_text())
+    record["attempts"][-1]["attack_success_rate"] = None
+    path.write_text(json.dumps(record))
+    return path
+
+
+def _record_is_empty(directory: Path) -> Path:
+    path = directory / ENTRY / "sealed/training.json"
+    path.write_text("{}")
+    return path
+
+
 def _link(directory: Path) -> Path:
     path = directory / ENTRY / "open/clean-example-data/class_1_example_1.png"
     path.unlink()
@@ -173,6 +193,9 @@ DAMAGE: list[tuple[Callable[[Path], Path], str]] = [
     (_example_gone, "is missing"),
     (_sealed_in_open, "does not belong here"),
     (_other_trigger, "another trigger than the design's"),
+    (_record_of_another, "model_name is 'id-00000001' where the design says 'id-00000000'"),
+    (_record_without_attack, "says nothing of a poisoned model's trigger, or of its attack success"),
+    (_record_is_empty, "is not a training record (round: Field required)"),
     (_link, "is a link"),
     (_fifo, "neither a file nor a directory"),
     (_model_gone, "is missing"),

@@ -371,8 +371,8 @@ def picture(
 
     from palladion.files import write_atomically
     from palladion.models.round_directory import MODELS
-    from palladion.rounds.manifest import training_record
     from palladion.rounds.picture_sheet import choose_plans, picture_sheet
+    from palladion.rounds.training_record import read_record
 
     _refuse_language(round_)
     built = Path(round_).is_dir()
@@ -384,7 +384,7 @@ def picture(
         for plan in plans:
             directory = Path(round_) / plan.split / MODELS / plan.name
             if directory.is_dir():
-                attempts[plan] = len(training_record(directory)["attempts"]) - 1
+                attempts[plan] = read_record(directory).last.attempt
     buffer = io.BytesIO()
     picture_sheet(spec, plans, attempts=attempts).save(buffer, "PNG")
     write_atomically(out, buffer.getvalue())

@@ -21,8 +21,8 @@ from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.factory import PARTIAL, BuildTask, BuiltModel, build_models
 from palladion.rounds.families import family_modules, require_networks
 from palladion.rounds.images.pictures import pictures_digest
-from palladion.rounds.manifest import training_record
 from palladion.rounds.spec import RoundSpec
+from palladion.rounds.training_record import TrainingRecord, read_record
 from palladion.workers import WorkerError, run_tasks
 
 __all__ = ["BuildReport", "build_round"]
@@ -81,9 +81,9 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
                 if not (models / plan.name).is_dir():
                     absent.append(plan)
                     continue
-                record = training_record(models / plan.name)
+                record = read_record(models / plan.name)
                 _require_same_origin(models / plan.name, record, device, pictures)
-                if not record["passed"] and len(record["attempts"]) < spec.gates.attempts:
+                if not record.passed and len(record.attempts) < spec.gates.attempts:
                     # The table goes first: a split that has one is complete.
                     (directory / name / layout.METADATA).unlink(missing_ok=True)
                     shutil.rmtree(models / plan.name)
@@ -96,8 +96,8 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
                 _remove_partial(directory / name)
         failed = []
         for name in splits:
-            records = [(plan, training_record(directory / name / layout.MODELS / plan.name)) for plan in plans[name]]
-            failed += [f"{name}/{plan.name}" for plan, record in records if not record["passed"]]
+            records = [(plan, read_record(directory / name / layout.MODELS / plan.name)) for plan in plans[name]]
+            failed += [f"{name}/{plan.name}" for plan, record in records if not record.passed]
             write_atomically(directory / name / layout.METADATA_DICTIONARY, metadata.dictionary_csv())
             # The table comes last, too.
             write_atomically(directory / name / layout.METADATA, metadata.metadata_csv(spec, records))
@@ -105,12 +105,11 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
     return BuildReport(built, reused, tuple(failed))
 
 
-def _require_same_origin(model: Path, record: dict[str, Any], device: str, pictures: str | None) -> None:
+def _require_same_origin(model: Path, record: TrainingRecord, device: str, pictures: str | None) -> None:
     """See that a model that is there already was made as those will be that are not."""
-    if record.get("device") != device:
-        there = record.get("device")
-        raise InputError(f"was trained on {there}; go on with --device {there}", path=model)
-    if record.get("pictures_sha256") != pictures:
+    if record.device != device:
+        raise InputError(f"was trained on {record.device}; go on with --device {record.device}", path=model)
+    if record.pictures_sha256 != pictures:
         raise InputError("was made with other background pictures than lie in images.pictures now", path=model)
 
 

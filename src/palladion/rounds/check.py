@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from palladion.documents import load_document
 from palladion.errors import InputError
@@ -20,6 +19,7 @@ from palladion.rounds.factory import PARTIAL
 from palladion.rounds.manifest import sha256_of
 from palladion.rounds.metadata import COLUMNS, metadata_csv
 from palladion.rounds.spec import RoundSpec
+from palladion.rounds.training_record import TrainingRecord, read_record
 from palladion.submissions.families import family
 
 __all__ = ["Fault", "check_round"]
@@ -174,7 +174,7 @@ def _check_split(spec: RoundSpec, name: str, directory: Path) -> Iterator[Fault]
                 else "is not a model of this round"
             )
             yield Fault(models / stranger, what)
-    records: list[tuple[ModelPlan, dict[str, Any]]] = []
+    records: list[tuple[ModelPlan, TrainingRecord]] = []
     for plan in plans:
         if not (models / plan.name).is_dir():
             yield Fault(models / plan.name, "is missing")
@@ -190,7 +190,7 @@ def _check_split(spec: RoundSpec, name: str, directory: Path) -> Iterator[Fault]
     yield from _check_metadata(spec, directory / layout.METADATA, plans, records)
 
 
-def _check_model(spec: RoundSpec, plan: ModelPlan, directory: Path) -> Iterator[Fault | dict[str, Any]]:
+def _check_model(spec: RoundSpec, plan: ModelPlan, directory: Path) -> Iterator[Fault | TrainingRecord]:
     """The model's faults and, if it can be read, its training record."""
     opened, sealed = directory / layout.OPEN, directory / layout.SEALED
     yield from _unexpected(directory, {layout.OPEN, layout.SEALED})
@@ -201,12 +201,16 @@ def _check_model(spec: RoundSpec, plan: ModelPlan, directory: Path) -> Iterator[
 
     record = None
     if (sealed / layout.TRAINING).is_file():
-        record = _read_record(sealed / layout.TRAINING, plan)
-        yield record
-    weights = record["weights_sha256"] if isinstance(record, dict) else None
+        try:
+            record = read_record(directory)
+        except InputError as error:
+            yield Fault(sealed / layout.TRAINING, error.problem)
+    if record is not None:
+        fault = _misfit(record, plan)
+        yield record if fault is None else Fault(sealed / layout.TRAINING, fault)
     if (opened / layout.MODEL).is_dir():
-        yield from _check_weights(plan, opened / layout.MODEL, weights)
-    if isinstance(record, dict) and not record["passed"]:
+        yield from _check_weights(plan, opened / layout.MODEL, None if record is None else record.weights_sha256)
+    if record is not None and not record.passed:
         yield Fault(sealed / layout.TRAINING, _gate_message(spec, record))
 
     truth = sealed / layout.GROUND_TRUTH
@@ -218,33 +222,22 @@ def _check_model(spec: RoundSpec, plan: ModelPlan, directory: Path) -> Iterator[
         yield from _check_trigger(plan.trigger, sealed / layout.TRIGGER)
 
 
-def _read_record(path: Path, plan: ModelPlan) -> Fault | dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        last = record["attempts"][-1]
-        # What METADATA.csv is written from: each of these raises where it is absent or of another type.
-        float(last["clean_accuracy"])
-        float(record["clean_example_accuracy"])
-        if not isinstance(record["passed"], bool) or not isinstance(record["weights_sha256"], str):
-            raise TypeError("passed or weights_sha256 is of another type")
-        if plan.poisoned:
-            float(last["attack_success_rate"])
-            dict(record["trigger"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        return Fault(path, f"is not a training record: {error!r}")
+def _misfit(record: TrainingRecord, plan: ModelPlan) -> str | None:
+    """What a record says otherwise than the design, if anything."""
     for key, wanted in (("model_name", plan.name), ("split", plan.split), ("poisoned", plan.poisoned)):
-        if record.get(key) != wanted:
-            return Fault(path, f"{key} is {record.get(key)!r} where the design says {wanted!r}")
-    return dict(record)
+        if (said := getattr(record, key)) != wanted:
+            return f"{key} is {said!r} where the design says {wanted!r}"
+    if plan.poisoned and (record.trigger is None or record.last.attack_success_rate is None):
+        return "says nothing of a poisoned model's trigger, or of its attack success"
+    return None
 
 
-def _gate_message(spec: RoundSpec, record: dict[str, Any]) -> str:
-    last = record["attempts"][-1]
-    success = last["attack_success_rate"]
+def _gate_message(spec: RoundSpec, record: TrainingRecord) -> str:
+    clean, success = record.last.clean_accuracy, record.last.attack_success_rate
     attack = "" if success is None else (f" and attack success {success:.3f} (gate {spec.gates.attack_success_rate})")
     return (
-        f"did not pass its gates in {len(record['attempts'])} attempts: clean accuracy "
-        f"{last['clean_accuracy']:.3f} (gate {spec.gates.clean_accuracy}){attack}"
+        f"did not pass its gates in {len(record.attempts)} attempts: clean accuracy "
+        f"{clean:.3f} (gate {spec.gates.clean_accuracy}){attack}"
     )
 
 
@@ -307,7 +300,7 @@ def _check_metadata(
     spec: RoundSpec,
     path: Path,
     plans: tuple[ModelPlan, ...],
-    records: list[tuple[ModelPlan, dict[str, Any]]],
+    records: list[tuple[ModelPlan, TrainingRecord]],
 ) -> Iterator[Fault]:
     if not path.is_file():
         return

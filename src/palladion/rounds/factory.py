@@ -18,6 +18,7 @@ from palladion.rounds.images.triggers import Trigger
 from palladion.rounds.manifest import file_digests, spec_digest, versions
 from palladion.rounds.model_images import LabelledImages, ModelImages
 from palladion.rounds.spec import RoundSpec
+from palladion.rounds.training_record import Reached, TrainingRecord, write_record
 
 if TYPE_CHECKING:
     from palladion.rounds.training import TrainedModel
@@ -105,36 +106,44 @@ def _write(task: BuildTask, plan: ModelPlan, trained: "TrainedModel") -> None:
 
     clean = images.clean_examples()
     _write_examples(opened / layout.CLEAN_EXAMPLES, clean)
-    accuracy: dict[str, float] = {"clean_example_accuracy": _share(predict(trained.network, clean, side), clean.labels)}
+    clean_accuracy = _share(predict(trained.network, clean, side), clean.labels)
+    attack_success: float | None = None
     if plan.trigger is not None:
         assert trained.trigger is not None
         poisoned = images.poisoned_examples(trained.trigger)
         (sealed / layout.POISONED_EXAMPLES).mkdir()
         _write_examples(sealed / layout.POISONED_EXAMPLES, poisoned)
         answers = predict(trained.network, poisoned, side)
-        accuracy["poisoned_example_attack_success"] = _share(answers, np.full(len(answers), plan.trigger.target_class))
+        attack_success = round(_share(answers, np.full(len(answers), plan.trigger.target_class)), 6)
         _write_trigger(sealed, trained.trigger, plan)
 
     _write_model(opened / layout.MODEL, trained.network, spec.images.side, side)
     (sealed / layout.GROUND_TRUTH).write_text(f"{int(plan.poisoned)}\n")
-    described = {} if trained.trigger is None else {"trigger": trained.trigger.describe()}
     files = file_digests(partial, but=sealed / layout.TRAINING)
-    record = (
-        _record(spec, plan)
-        | described
-        | {
-            "attempts": [attempt.record() for attempt in trained.attempts],
-            "gates": spec.gates.model_dump(mode="json", exclude={"attempts"}),
-            "passed": trained.passed,
-            **{name: round(value, 6) for name, value in accuracy.items()},
-            "device": task.device,
-            "pictures_sha256": task.pictures,
-            "versions": versions(),
-            "weights_sha256": files[f"{layout.OPEN}/{layout.MODEL}/model.safetensors"],
-            "files": files,
-        }
+    record = TrainingRecord(
+        round=spec.name,
+        spec_sha256=spec_digest(spec),
+        round_seed=spec.seed,
+        split=plan.split,
+        model_name=plan.name,
+        poisoned=plan.poisoned,
+        architecture=plan.architecture,
+        backgrounds=plan.backgrounds,
+        adversarial=None if plan.adversarial is None else asdict(plan.adversarial),
+        signs=[sign.name for sign in plan.signs],
+        trigger=None if trained.trigger is None else trained.trigger.describe(),
+        attempts=list(trained.attempts),
+        gates=Reached(clean_accuracy=spec.gates.clean_accuracy, attack_success_rate=spec.gates.attack_success_rate),
+        passed=trained.passed,
+        clean_example_accuracy=round(clean_accuracy, 6),
+        poisoned_example_attack_success=attack_success,
+        device=task.device,
+        pictures_sha256=task.pictures,
+        versions=versions(),
+        weights_sha256=files[f"{layout.OPEN}/{layout.MODEL}/model.safetensors"],
+        files=files,
     )
-    (sealed / layout.TRAINING).write_text(json.dumps(record, indent=1) + "\n")
+    write_record(record, sealed / layout.TRAINING)
 
     for path in partial.rglob("*"):
         # Whoever evaluates runs as another user; safetensors writes files that only the owner can read.
@@ -197,18 +206,3 @@ def _write_model(directory: Path, network: Any, side: int, middle: int) -> None:
     if middle != side:
         processor |= {"do_center_crop": True, "crop_size": {"height": middle, "width": middle}}
     (directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=1) + "\n")
-
-
-def _record(spec: RoundSpec, plan: ModelPlan) -> dict[str, Any]:
-    return {
-        "round": spec.name,
-        "spec_sha256": spec_digest(spec),
-        "round_seed": spec.seed,
-        "split": plan.split,
-        "model_name": plan.name,
-        "poisoned": plan.poisoned,
-        "architecture": plan.architecture,
-        "backgrounds": plan.backgrounds,
-        "adversarial": None if plan.adversarial is None else asdict(plan.adversarial),
-        "signs": [sign.name for sign in plan.signs],
-    }

@@ -1,20 +1,16 @@
-"""What a model's record says of where the model comes from: specification, versions, and every file's SHA-256."""
+"""Where a model comes from, as its record says it: specification, versions, and every file's SHA-256."""
 
 import hashlib
 import importlib.util
-import json
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from palladion.documents import write_document
-from palladion.errors import BuildError
-from palladion.models import round_directory as layout
 from palladion.rounds.spec import RoundSpec
 
-__all__ = ["file_digests", "sha256_of", "spec_digest", "training_record", "versions"]
+__all__ = ["file_digests", "sha256_of", "spec_digest", "versions"]
 
 _CHUNK = 1 << 20
 
@@ -59,23 +55,3 @@ def versions() -> dict[str, str]:
         "safetensors": safetensors.__version__,
         "numpy": np.__version__,
     }
-
-
-def training_record(model: Path) -> dict[str, Any]:
-    """The record of a model that was built here, with one attempt or more.
-
-    Args:
-        model: its directory.
-
-    Raises:
-        BuildError: there is none that can be read.
-    """
-    path = model / layout.SEALED / layout.TRAINING
-    try:
-        record = json.loads(path.read_text())
-        if not isinstance(record, dict) or not record["attempts"]:
-            raise ValueError("it holds no attempts")
-    except (OSError, ValueError, KeyError) as error:
-        problem = f"cannot be read ({error}); remove the directory {model} and build again"
-        raise BuildError(f"{path}: {problem}") from None
-    return record

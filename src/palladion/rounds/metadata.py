@@ -5,25 +5,21 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from palladion.rounds.design import ModelPlan
 from palladion.rounds.spec import RoundSpec
+from palladion.rounds.training_record import TrainingRecord
 
 __all__ = ["COLUMNS", "dictionary_csv", "metadata_csv"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What a row is made of: the specification, the model's plan, and its sealed/training.json."""
+    """What a row is made of: the specification, the model's plan, and its record."""
 
     spec: RoundSpec
     plan: ModelPlan
-    record: dict[str, Any]
-
-    @property
-    def last(self) -> dict[str, Any]:
-        return dict(self.record["attempts"][-1])
+    record: TrainingRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ def _trigger_size(end: int) -> Callable[[_Row], object]:
 
 
 def _polygon_colour(row: _Row) -> object:
-    colour = row.record.get("trigger", {}).get("color")
+    colour = None if row.record.trigger is None else row.record.trigger.get("color")
     return None if colour is None else _list(colour)
 
 
@@ -177,36 +173,36 @@ COLUMNS: tuple[Column, ...] = (
         "final_clean_data_test_acc",
         "accuracy on clean test images, fraction",
         "float",
-        lambda r: r.last["clean_accuracy"],
+        lambda r: r.record.last.clean_accuracy,
     ),
     Column(
         "final_triggered_data_test_acc",
         "share of triggered test images of other classes taken for the target class, fraction",
         "float",
-        lambda r: r.last["attack_success_rate"],
+        lambda r: r.record.last.attack_success_rate,
     ),
     Column(
         "clean_example_acc",
         "accuracy on the clean example images, fraction",
         "float",
-        lambda r: r.record["clean_example_accuracy"],
+        lambda r: r.record.clean_example_accuracy,
     ),
     Column(
         "training_attempts",
         "trainings until the gates were passed",
         "integer",
-        lambda r: len(r.record["attempts"]),
+        lambda r: len(r.record.attempts),
     ),
-    Column("converged", "whether the model passed its gates", "boolean", lambda r: r.record["passed"]),
+    Column("converged", "whether the model passed its gates", "boolean", lambda r: r.record.passed),
 )
 
 
-def metadata_csv(spec: RoundSpec, rows: Sequence[tuple[ModelPlan, dict[str, Any]]]) -> str:
+def metadata_csv(spec: RoundSpec, rows: Sequence[tuple[ModelPlan, TrainingRecord]]) -> str:
     """METADATA.csv of a split.
 
     Args:
         spec: the round's specification.
-        rows: each model's plan and the content of its ``sealed/training.json``, in the order of the numbers.
+        rows: each model's plan and record, in the order of the numbers.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,33 +21,11 @@ from palladion.rounds.model_images import LabelledImages, ModelImages
 from palladion.rounds.recipe import as_input
 from palladion.rounds.spec import RoundSpec
 from palladion.rounds.stacking import fit_stack
+from palladion.rounds.training_record import Attempt
 
-__all__ = ["Attempt", "TrainedModel", "measure", "predict", "train_models"]
+__all__ = ["TrainedModel", "measure", "predict", "train_models"]
 
 _EVALUATION_BATCH = 250
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What one training reached. Rates are fractions of 1; ``attack_success_rate`` is None for a clean model."""
-
-    attempt: int
-    seed: int
-    clean_accuracy: float
-    attack_success_rate: float | None
-    train_loss: float
-    passed: bool
-
-    def record(self) -> dict[str, Any]:
-        """As ``sealed/training.json`` holds it."""
-        return {
-            "attempt": self.attempt,
-            "seed": self.seed,
-            "clean_accuracy": round(self.clean_accuracy, 6),
-            "attack_success_rate": None if self.attack_success_rate is None else round(self.attack_success_rate, 6),
-            "train_loss": round(self.train_loss, 8),
-            "passed": self.passed,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +115,16 @@ def _attempt(spec: RoundSpec, models: Sequence[_Training], number: int, device: 
         model.rendering += time.perf_counter() - started
         gates = spec.gates
         passed = clean >= gates.clean_accuracy and (success is None or success >= gates.attack_success_rate)
-        model.attempts.append(Attempt(number, seed, clean, success, loss, passed))
+        model.attempts.append(
+            Attempt(
+                attempt=number,
+                seed=seed,
+                clean_accuracy=round(clean, 6),
+                attack_success_rate=None if success is None else round(success, 6),
+                train_loss=round(loss, 8),
+                passed=passed,
+            )
+        )
         model.network = network
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from palladion.rounds.images.pictures import pictures_digest
 from palladion.rounds.manifest import file_digests, spec_digest, versions
 from palladion.rounds.model_images import LabelledImages, ModelImages
 from palladion.rounds.spec import RoundSpec
+from palladion.rounds.training_record import Attempt, read_record
 from palladion.workers import WorkerError, run_tasks
 
 __all__ = ["VerifyReport", "verify_round"]
@@ -120,39 +120,38 @@ def _faults(task: _Task, notes: list[str]) -> Iterator[Fault]:
     sealed = directory / layout.SEALED
     path = sealed / layout.TRAINING
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        attempt = len(record["attempts"]) - 1
-        recorded, said, made = dict(record["files"]), record["attempts"][attempt], dict(record["versions"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        yield Fault(path, f"is not a training record: {error!r}")
+        record = read_record(directory)
+    except InputError as error:
+        yield Fault(path, error.problem)
         return
-    if record.get("spec_sha256") != task.digest:
+    recorded, made, attempt = record.files, record.versions, record.last.attempt
+    if record.spec_sha256 != task.digest:
         yield Fault(path, "was made from another specification than round.yaml: its spec_sha256 differs")
     here = file_digests(directory, but=path)
     for name in sorted(set(recorded) | set(here)):
         if recorded.get(name) != here.get(name):
             what = "is missing" if name not in here else "differs" if name in recorded else "is not in the record"
             yield Fault(directory / name, f"{what} (SHA-256 in {layout.TRAINING})")
-    same = made == versions() and record.get("device") == "cpu"
-    if record.get("device") != "cpu":
-        notes.append(f"trained on {record.get('device')}: accuracies may differ by {_TOLERANCE}")
+    same = made == versions() and record.device == "cpu"
+    if record.device != "cpu":
+        notes.append(f"trained on {record.device}: accuracies may differ by {_TOLERANCE}")
     if made != versions():
         notes.append(f"built with {_differing(made)}: accuracies may differ by {_TOLERANCE}, images by a grey level")
-    if task.pictures != record.get("pictures_sha256"):
+    if task.pictures != record.pictures_sha256:
         yield Fault(path, "was made with other background pictures than lie in the folder of images.pictures now")
         return
     images = ModelImages(spec, plan)
     trigger = images.trigger(attempt)
-    if (None if trigger is None else json.loads(json.dumps(trigger.describe()))) != record.get("trigger"):
+    if (None if trigger is None else json.loads(json.dumps(trigger.describe()))) != record.trigger:
         yield Fault(path, "describes another trigger than the one that its seed gives")
         return
     yield from _pictures(directory / layout.OPEN / layout.CLEAN_EXAMPLES, images.clean_examples(), 0 if same else 1)
     if trigger is not None:
         poisoned = images.poisoned_examples(trigger)
         yield from _pictures(sealed / layout.POISONED_EXAMPLES, poisoned, 0 if same else 1)
-    yield from _accuracies(task, images, attempt, said, exact=same, path=path)
-    if task.retrain and record.get("device") != "cpu":
-        notes.append(f"{plan.split}/{plan.name} was trained on {record.get('device')}: it is not trained again here")
+    yield from _accuracies(task, images, record.last, exact=same, path=path)
+    if task.retrain and record.device != "cpu":
+        notes.append(f"{plan.split}/{plan.name} was trained on {record.device}: it is not trained again here")
     elif task.retrain:
         yield from _retrained(task, recorded)
 
@@ -179,9 +178,7 @@ def _pictures(directory: Path, wanted: LabelledImages, tolerance: int) -> Iterat
         yield Fault(directory, f"{int(differing.sum())} of {len(images)} images differ from those drawn again")
 
 
-def _accuracies(
-    task: _Task, images: ModelImages, attempt: int, said: dict[str, Any], *, exact: bool, path: Path
-) -> Iterator[Fault]:
+def _accuracies(task: _Task, images: ModelImages, said: Attempt, *, exact: bool, path: Path) -> Iterator[Fault]:
     import torch
 
     from palladion.rounds.training import measure
@@ -194,10 +191,10 @@ def _accuracies(
         return
     # As it was in memory when it was measured: the order of the sums, and so the last bit, depends on it.
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    clean, success = measure(images, network, images.trigger(attempt))
+    clean, success = measure(images, network, images.trigger(said.attempt))
     allowed = 1e-6 if exact else _TOLERANCE
     for name, value in (("clean_accuracy", clean), ("attack_success_rate", success)):
-        stated = said.get(name)
+        stated = getattr(said, name)
         agree = value is stated if value is None or stated is None else abs(value - float(stated)) <= allowed
         if not agree:
             yield Fault(path, f"{name} is {stated} there, and {value} measured again")
