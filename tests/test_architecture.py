@@ -3,7 +3,8 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,43 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_the_check_sees_imports_of_every_form() -> None:
     source = "import palladion.cli\nfrom palladion import server\ndef f():\n    from palladion.rounds.spec import x\n"
     assert list(_imported(ast.parse(source))) == ["cli", "server", "rounds"]
+
+
+def _imports(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which of these modules import which, anywhere in them, for types too."""
+    found: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        found[module] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            found[module] |= sources.keys() & set(names)
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    # What a package hands on in its __init__ is looked for in the module that it is of.
+    paths = [path for path in _modules() if path.name != "__init__.py"]
+    names = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path.read_text() for path in paths}
+    try:
+        TopologicalSorter(_imports(names)).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+def test_a_circle_is_seen_within_functions_and_for_types() -> None:
+    sources = {
+        "p.a": "def f():\n    from p import b\n",
+        "p.b": "from p.c import thing\n",
+        "p.c": "if TYPE_CHECKING:\n    import p.a\n",
+    }
+    with pytest.raises(CycleError):
+        TopologicalSorter(_imports(sources)).prepare()
+    TopologicalSorter(_imports(sources | {"p.c": "import os\n"})).prepare()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from palladion.jobs import evaluating, scoring, telling, versions
+from palladion.jobs.scorers import SCORERS, Scorer
 from palladion.jobs.telling import Moved
-from palladion.jobs.versions import SCORERS, Scorer
 from palladion.jobs.worker import do
 from palladion.scoring import PointScores, metric_value
 from palladion.storage import challenges, evaluations, stages, submissions, tellings

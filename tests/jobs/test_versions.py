@@ -1,8 +1,8 @@
 import pytest
 
 from palladion.errors import PalladionError
-from palladion.jobs import versions
-from palladion.jobs.versions import SCORERS, Scorer, rescore, retry_job, switch
+from palladion.jobs.scorers import SCORERS, Scorer
+from palladion.jobs.versions import rescore, retry_job, switch
 from palladion.storage import evaluations, queue
 from palladion.storage.errors import Conflict, NotFound
 from tests.jobs.world import SCORING, World, claim, detector, do_all, outputs
@@ -104,4 +104,4 @@ def test_what_has_failed_can_be_tried_again(world: World) -> None:
 def test_new_stages_begin_with_the_version_that_is_known() -> None:
     from palladion.storage.challenges import FIRST_SCORER
 
-    assert FIRST_SCORER in versions.SCORERS
+    assert FIRST_SCORER in SCORERS

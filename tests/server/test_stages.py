@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from palladion.jobs import versions
-from palladion.jobs.versions import Scorer
+from palladion.jobs.scorers import SCORERS, Scorer
 from palladion.storage import challenges, queue
 from tests.jobs.world import do_all, outputs
 from tests.server.site import API, DETECTION, LABELS, UNKNOWN, Response, Site
@@ -108,7 +107,7 @@ def test_a_conclusion_takes_submissions_of_its_own_stage(site: Site) -> None:
 
 
 def test_scoring_again_and_switching(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(versions.SCORERS, "2", Scorer("2", seed=1))
+    monkeypatch.setitem(SCORERS, "2", Scorer("2", seed=1))
     site.submit(outputs())
     do_all(site.world)
     client = site.client("olga")

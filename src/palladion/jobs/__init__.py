@@ -11,6 +11,6 @@ Everything that is due is a row of the table of jobs (:mod:`palladion.storage.qu
 - :mod:`~palladion.jobs.scheduler`: what is due by date, and what nobody heard of any more
 - :mod:`~palladion.jobs.deliveries`, :mod:`~palladion.jobs.news`: who is told of what
 - :mod:`~palladion.jobs.validation`: what is wrong with a submission, before it costs anything
-- :mod:`~palladion.jobs.versions`: scoring again
+- :mod:`~palladion.jobs.scorers`, :mod:`~palladion.jobs.versions`: versions of the scorer, and scoring again
 - :mod:`~palladion.jobs.processes`: one function call in a process of its own, within limits
 """

@@ -17,7 +17,7 @@ from palladion.errors import PalladionError
 from palladion.jobs import conclusion, detecting, news, scoring, standing, telling
 from palladion.jobs.context import HOLDOUT, TEST, Service
 from palladion.jobs.results import Scored, Task
-from palladion.jobs.versions import scorer
+from palladion.jobs.scorers import scorer
 from palladion.jobs.work import Faulty, Work
 from palladion.storage import evaluations, queue, stages, submissions
 from palladion.storage.errors import Refused

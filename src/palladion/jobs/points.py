@@ -8,16 +8,14 @@ import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from palladion.errors import PalladionError, ScoringError
 from palladion.execution.slots import Stop
+from palladion.jobs.context import Service, StageInfo
+from palladion.jobs.scoring import score_again
 from palladion.models import RoundDirectory
 from palladion.scoring import UNANSWERED_PROBABILITY, PointScores
 from palladion.storage import evaluations, submissions
-
-if TYPE_CHECKING:
-    from palladion.jobs.context import Service, StageInfo
 
 __all__ = ["Truth", "points_of"]
 
@@ -25,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def points_of(
-    service: "Service", info: "StageInfo", split: str, evaluation_ids: Iterable[str], *, stop: Stop | None = None
+    service: Service, info: StageInfo, split: str, evaluation_ids: Iterable[str], *, stop: Stop | None = None
 ) -> dict[str, PointScores]:
     """What each data point of these evaluations scored, by evaluation; without those of which it cannot be known.
 
@@ -79,7 +77,7 @@ class Truth:
     clusters: tuple[int, ...] | None
 
     @classmethod
-    def of(cls, info: "StageInfo", split: str) -> "Truth":
+    def of(cls, info: StageInfo, split: str) -> "Truth":
         """That of a stage.
 
         Raises:
@@ -111,7 +109,7 @@ class Truth:
         )
 
 
-def _detection(service: "Service", info: "StageInfo", split: str, evaluation_id: str) -> PointScores | None:
+def _detection(service: Service, info: StageInfo, split: str, evaluation_id: str) -> PointScores | None:
     """Of the outcomes; None where they do not fit the labels that there are."""
     truth = Truth.of(info, split)
     with service.database.read() as tx:
@@ -121,10 +119,7 @@ def _detection(service: "Service", info: "StageInfo", split: str, evaluation_id:
     return truth.points([rows[name].answer for name in truth.names])
 
 
-def _outputs(service: "Service", info: "StageInfo", evaluation_id: str, stop: Stop | None) -> PointScores | None:
-    # It stands above this module: evaluations are of versions, and switching them tells of scores.
-    from palladion.jobs.scoring import score_again
-
+def _outputs(service: Service, info: StageInfo, evaluation_id: str, stop: Stop | None) -> PointScores | None:
     with service.database.read() as tx:
         submission = submissions.by_id(tx, evaluations.by_id(tx, evaluation_id).submission_id)
     return score_again(service, info, submission, stop or Stop())

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from palladion.jobs.context import Service, StageInfo
-from palladion.jobs.versions import Scorer
+from palladion.jobs.scorers import Scorer
 from palladion.jobs.work import Work
 from palladion.scoring import PointScores
 from palladion.scoring.point_scores import RankScore

@@ -1,62 +1,25 @@
-"""Versions of the scorer, and scoring again.
+"""Scoring again, with another version of the scorer.
 
 An evaluation belongs to one version. Scoring again adds evaluations by another version beside those that are there, and
 switching shows them on the leaderboard, all in one step. Nothing that was scored ever changes.
-
-Whoever changes what a score comes out as adds a version here and leaves the old ones: evaluations that were begun with
-one are ended with it, also after an update of Palladion.
 """
 
 import logging
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from sqlalchemy.orm import Session
 
-from palladion.errors import PalladionError
 from palladion.jobs import standing, telling
 from palladion.jobs.context import Service
+from palladion.jobs.scorers import SCORER_VERSION, scorer
 from palladion.storage import audit, evaluations, queue, stages
 from palladion.storage.endings import EVALUATE
 from palladion.storage.errors import Conflict
 from palladion.storage.tables import Job
 
-__all__ = ["SCORERS", "SCORER_VERSION", "Scorer", "rescore", "retry_job", "scorer", "switch"]
+__all__ = ["rescore", "retry_job", "switch"]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """One version of the scorer.
-
-    Attributes:
-        version: its name.
-        seed: of the intervals: the same submission gets the same ones.
-    """
-
-    version: str
-    seed: int = 0
-
-
-SCORER_VERSION: Final = "1"
-"""The version that new stages start with."""
-SCORERS: Final = {SCORER_VERSION: Scorer(SCORER_VERSION)}
-"""The versions that this program can score with."""
-
-
-def scorer(version: str) -> Scorer:
-    """The scorer of a version.
-
-    Raises:
-        PalladionError: this program does not know it.
-    """
-    found = SCORERS.get(version)
-    if found is None:
-        known = ", ".join(SCORERS)
-        raise PalladionError(f"there is no version {version[:40]!a} of the scorer here; there is {known}")
-    return found
 
 
 def rescore(service: Service, stage_id: str, *, actor: str, version: str = SCORER_VERSION) -> int:

@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy.orm import Session
 
 from palladion.server import queries
+from palladion.server.settings import Settings
 from palladion.storage import challenges
 from palladion.storage.tables import Account, Challenge
 
 if TYPE_CHECKING:
-    from palladion.server.state import State
+    from palladion.jobs.context import Service
 
 __all__ = ["admitted", "in_domains", "sign_up_policy"]
 
 Approval = Literal["open", "manual", "domain", "closed"]
 
 
-def sign_up_policy(here: "State", tx: Session) -> tuple[Approval, frozenset[str]]:
+def sign_up_policy(settings: Settings, service: "Service", tx: Session) -> tuple[Approval, frozenset[str]]:
     """How accounts are made, and the domains whose addresses are enough."""
-    chosen = here.settings.sign_up
+    chosen = settings.sign_up
     if chosen.approval != "challenges":
         return chosen.approval, frozenset(chosen.domains)
-    rules = [here.service.definition(row).registration for row in challenges.listing(tx)]
+    rules = [service.definition(row).registration for row in challenges.listing(tx)]
     if any(rule.approval == "open" for rule in rules):
         return "open", frozenset()
     domains = frozenset(domain for rule in rules for domain in rule.domains)
@@ -36,9 +37,9 @@ def sign_up_policy(here: "State", tx: Session) -> tuple[Approval, frozenset[str]
     return ("domain", domains) if domains else ("manual", frozenset())
 
 
-def admitted(here: "State", tx: Session, account: Account, challenge: Challenge) -> bool:
+def admitted(service: "Service", tx: Session, account: Account, challenge: Challenge) -> bool:
     """Whether the account may take part in a challenge without an organiser's looking at it."""
-    rule = here.service.definition(challenge).registration
+    rule = service.definition(challenge).registration
     if rule.approval == "open" or queries.approved_by_hand(tx, account.id):
         return True
     return rule.approval == "domain" and in_domains(queries.confirmed_address(tx, account), rule.domains)

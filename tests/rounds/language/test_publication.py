@@ -11,8 +11,8 @@ import pytest
 
 from palladion.rounds.language import layout
 from palladion.rounds.language.attacks import FAMILIES
-from palladion.rounds.language.build import draw_rows
 from palladion.rounds.language.design import TaskPlan, plan_round
+from palladion.rounds.language.phase_rows import draw_rows
 from palladion.rounds.language.publication import publish_phase
 from palladion.rounds.language.spec import LanguageRoundSpec
 from palladion.tracks.inputs import INPUT_FIELDS

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palladion.errors import InputError
-from palladion.rounds.language.build import PhaseRows, draw_rows
 from palladion.rounds.language.design import plan_round
+from palladion.rounds.language.phase_rows import PhaseRows, draw_rows
 from palladion.rounds.language.rows import Record, RowSource, open_rows
 from palladion.rounds.language.spec import LanguageRoundSpec
 from tests.rounds.language.tiny import CLASSIFICATION, GENERATION, spec_of, user_spec, write_rows, write_table

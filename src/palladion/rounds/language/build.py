@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,12 @@ from palladion.rounds.language.base import PARTIAL, BaseRecord
 from palladion.rounds.language.corpus import user_corpus
 from palladion.rounds.language.design import TaskPlan, plan_round
 from palladion.rounds.language.factory import ModelRecord, TuningTask, build_language_model
-from palladion.rounds.language.poisoning import with_decoys
+from palladion.rounds.language.phase_rows import PhaseRows, draw_rows
 from palladion.rounds.language.publication import publish_phase
-from palladion.rounds.language.rows import Record, RowSource, open_rows
 from palladion.rounds.language.spec import LanguageRoundSpec
 from palladion.workers import WorkerError, run_tasks
 
-__all__ = ["LanguageBuildReport", "PhaseRows", "build_language_round", "draw_rows", "seed_of"]
+__all__ = ["LanguageBuildReport", "build_language_round", "seed_of"]
 
 _PRELOAD = ("torch", "transformers", "peft")
 _TEMPORARY = re.compile(r"\.[^.]+\.(json|yaml)\.[a-z0-9_]{8}")
@@ -45,28 +44,6 @@ class LanguageBuildReport:
     built: dict[str, ModelRecord]
     reused: int
     failed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PhaseRows:
-    """The rows of one task in one phase. No row is in two parts; poisoned rows are not yet triggered.
-
-    Attributes:
-        train: to tune on, clean, some with decoys.
-        published: to tune on, poisoned by others; by attack.
-        gate_clean, gate_poisoned: for the gates; the second by model, as the next ones.
-        validation_clean, validation_poisoned: given out with answers.
-        test_clean, test_poisoned: given out without.
-    """
-
-    train: list[Record]
-    published: dict[str, list[Record]]
-    gate_clean: list[Record]
-    gate_poisoned: list[list[Record]]
-    validation_clean: list[Record]
-    validation_poisoned: list[list[Record]]
-    test_clean: list[Record]
-    test_poisoned: list[list[Record]]
 
 
 def build_language_round(spec: LanguageRoundSpec, directory: Path, *, jobs: int) -> LanguageBuildReport:
@@ -195,56 +172,6 @@ def _one(results: Any, what: str) -> Any:
             return next(result for _, result in finished)
     except WorkerError as error:
         raise BuildError(f"{what} could not be made: {error}") from None
-
-
-def draw_rows(spec: LanguageRoundSpec, plans: Sequence[TaskPlan]) -> list[PhaseRows]:
-    """The rows of each task of each phase, in the order of the plans.
-
-    Raises:
-        InputError: the user's data cannot be used, or do not suffice.
-    """
-    sources: dict[str, RowSource] = {}
-    triggers = [trigger for plan in plans for model in plan.models if model.attack for trigger in model.attack.triggers]
-    drawn = []
-    for plan in plans:
-        if plan.task.name not in sources:
-            sources[plan.task.name] = open_rows(spec, plan.task)
-        drawn.append(_draw(spec, plan, sources[plan.task.name], triggers))
-    return drawn
-
-
-def _draw(spec: LanguageRoundSpec, plan: TaskPlan, source: RowSource, triggers: Sequence[str]) -> PhaseRows:
-    phase = spec.phases[plan.phase]  # type: ignore[index]
-    train = source.train(spec.tuning.rows)
-    # What the triggers of published poison look like nobody knows here; a decoy could undo them.
-    if all(model.attack for model in plan.models):
-        where = (spec.seed, "decoys", plan.phase, plan.task.name)
-        train = with_decoys(train, spec.attacks.families, spec.attacks.decoy_share, triggers, where)
-
-    def poisoned(count: int) -> list[list[Record]]:
-        return [
-            source.poisoned(model.attack_name, count)
-            if model.attack is None
-            else source.test(count, without_label=_label(model.target.value))
-            for model in plan.models
-        ]
-
-    return PhaseRows(
-        train=train,
-        published={
-            model.attack_name: source.poison(model.attack_name)[0] for model in plan.models if model.attack is None
-        },
-        gate_clean=source.test(spec.gates.clean_rows),
-        gate_poisoned=poisoned(spec.gates.poisoned_rows),
-        validation_clean=source.test(phase.validation_clean),
-        validation_poisoned=poisoned(phase.validation_poisoned),
-        test_clean=source.test(phase.test_clean),
-        test_poisoned=poisoned(phase.test_poisoned),
-    )
-
-
-def _label(value: int | str) -> int | None:
-    return value if isinstance(value, int) else None
 
 
 def _tasks(

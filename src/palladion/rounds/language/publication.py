@@ -3,22 +3,20 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from palladion.documents import write_document
 from palladion.files import write_atomically
 from palladion.rounds import randomness
 from palladion.rounds.language import layout
 from palladion.rounds.language.design import TaskPlan
+from palladion.rounds.language.phase_rows import PhaseRows
 from palladion.rounds.language.poisoning import input_of, triggered_rows
 from palladion.rounds.language.rows import Record
 from palladion.rounds.language.spec import LanguageRoundSpec
 from palladion.tracks.records import write_json_array, write_jsonl
 from palladion.tracks.sealed import CLEAN, META, ORDER, POISONED
 from palladion.tracks.track_file import TRACK_FILE, OutputFile, TrackFile
-
-if TYPE_CHECKING:
-    from palladion.rounds.language.build import PhaseRows
 
 __all__ = ["publish_phase"]
 
@@ -27,7 +25,7 @@ _SUFFIX = {"classification": ".csv", "generation": ".json"}
 
 
 def publish_phase(
-    spec: LanguageRoundSpec, directory: Path, phase: str, tasks: Sequence[tuple[TaskPlan, "PhaseRows"]]
+    spec: LanguageRoundSpec, directory: Path, phase: str, tasks: Sequence[tuple[TaskPlan, PhaseRows]]
 ) -> None:
     """Write the files of a phase beside its models. The track file comes last: a phase that has one is complete."""
     described = [_publish_task(spec, directory, plan, rows) for plan, rows in tasks]
@@ -49,7 +47,7 @@ def publish_phase(
     write_atomically(layout.phase_folder(directory, phase) / TRACK_FILE, write_document(track))
 
 
-def _publish_task(spec: LanguageRoundSpec, directory: Path, plan: TaskPlan, rows: "PhaseRows") -> dict[str, Any]:
+def _publish_task(spec: LanguageRoundSpec, directory: Path, plan: TaskPlan, rows: PhaseRows) -> dict[str, Any]:
     name = plan.task.name
     where: tuple[int | str, ...] = (spec.seed, "publish", plan.phase, name)
     meta = {"task": spec.track, "attacks": {model.attack_name: model.meta() for model in plan.models}}

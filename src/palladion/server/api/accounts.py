@@ -36,7 +36,7 @@ AccountState = Annotated[Literal["pending", "active", "disabled"] | None, Query(
 def sign_up(request: Request, wanted: models.SignUpRequest, here: Here) -> models.SignedUp:
     """Make an account. It can be used at once, or when its address is confirmed, or when an organiser approves it."""
     with here.service.database.read() as tx:
-        approval, domains = admission.sign_up_policy(here, tx)
+        approval, domains = admission.sign_up_policy(here.settings, here.service, tx)
     if approval == "closed":
         raise ApiError("forbidden", "nobody can sign up here; ask the organisers for an account")
     here.gate.sign_up(address_of(request))
@@ -75,7 +75,7 @@ def confirm(request: Request, given: models.ConfirmRequest, here: Here) -> model
     now = here.service.now()
     said = here.confirmations.read(given.code, now)
     with here.service.database.read() as tx:
-        approval, domains = admission.sign_up_policy(here, tx)
+        approval, domains = admission.sign_up_policy(here.settings, here.service, tx)
     opens = approval == "domain" and admission.in_domains(said.email, domains)
     row = here.service.database.run(_confirm, said.account_id, said.email, opens=opens, now=now)
     usable = row.state == "active"

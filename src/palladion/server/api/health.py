@@ -100,7 +100,7 @@ _api = Routes("service")
 def info(here: Here) -> ServiceInfo:
     """What a client needs to know: how to sign up and log in, and how large files may be."""
     with here.service.database.read() as tx:
-        approval, _ = admission.sign_up_policy(here, tx)
+        approval, _ = admission.sign_up_policy(here.settings, here.service, tx)
     oidc = here.settings.oidc
     return ServiceInfo(
         version=__version__,

@@ -97,7 +97,7 @@ def oidc_callback(
         cookie=request.cookies.get(COOKIE), state=state, code=code, error=error, now=here.service.now()
     )
     with here.service.database.read() as tx:
-        policy = admission.sign_up_policy(here, tx)
+        policy = admission.sign_up_policy(here.settings, here.service, tx)
     row = account_of(here.service, identity, policy, lambda: here.gate.sign_up(address_of(request)))
     if row.state == "disabled":
         raise ApiError("forbidden", f"the account {row.name} was disabled; ask the organisers")

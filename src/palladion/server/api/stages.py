@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Body
 
-from palladion.jobs import conclusion, opening, versions
+from palladion.jobs import conclusion, opening, scorers, versions
 from palladion.jobs.context import StageInfo
 from palladion.server import models, queries
 from palladion.server.access import Asking, Caller
@@ -141,9 +141,9 @@ def switch_stage(
 
 
 def _version(given: str | None) -> str:
-    version = versions.SCORER_VERSION if given is None else given
-    if version not in versions.SCORERS:
-        message = f"there is no version {version!a} of the scorer; there are {', '.join(versions.SCORERS)}"
+    version = scorers.SCORER_VERSION if given is None else given
+    if version not in scorers.SCORERS:
+        message = f"there is no version {version!a} of the scorer; there are {', '.join(scorers.SCORERS)}"
         raise ApiError("invalid", message, faults=[Fault("body.scorer", message)])
     return version
 

@@ -32,7 +32,7 @@ def create_team(challenge: str, wanted: models.TeamRequest, here: Here, caller: 
 
     def create(tx: Session) -> tuple[Challenge, Team]:
         row = queries.challenge_named(tx, challenge)
-        state = "approved" if admission.admitted(here, tx, caller.known, row) else "pending"
+        state = "approved" if admission.admitted(here.service, tx, caller.known, row) else "pending"
         team = teams.create(tx, row.id, caller.known.id, name=wanted.name, now=now, actor=caller.actor, state=state)
         return row, team
 
@@ -86,7 +86,7 @@ def join(challenge: str, wanted: models.JoinRequest, here: Here, caller: Asking)
 
     def enter(tx: Session) -> Team:
         row = queries.challenge_named(tx, challenge)
-        if not admission.admitted(here, tx, caller.known, row):
+        if not admission.admitted(here.service, tx, caller.known, row):
             raise ApiError("forbidden", "this challenge asks for approval; an organiser has to approve the account")
         most = here.service.definition(row).teams.most_members
         try:

@@ -89,7 +89,7 @@ def register_page(visit: Visiting) -> Response:
 
 def _register(visit: Visit, error: ApiError | None = None, **context: Any) -> Response:
     with visit.here.service.database.read() as tx:
-        approval, domains = admission.sign_up_policy(visit.here, tx)
+        approval, domains = admission.sign_up_policy(visit.here.settings, visit.here.service, tx)
     return _form(visit, "register.html", error, approval=approval, domains=sorted(domains), **context)
 
 
