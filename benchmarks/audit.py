@@ -1,9 +1,9 @@
 """Claim: a round whose labels ride on nothing but the trigger fails its audit at most once in twenty times.
 
-Designs are real ones, of the presets at 24 + 12 + 12 models, a seed each; what would be measured of their models
-(weights, images, accuracies) is drawn without regard to the label, partly correlated, partly ruled by the architecture,
-as it is in rounds that were built. Beside the false alarms: how often a number that tells the label with a given AUC is
-found.
+Designs are real ones, of the presets at 24 + 12 + 12 models, a seed each, and so are their example images. What would
+be measured of trained models (weights, accuracies) is drawn without regard to the label, partly correlated, partly
+ruled by the architecture, as it is in rounds that were built. Beside the false alarms: how often a number that tells
+the label with a given AUC is found.
 """
 
 import argparse
@@ -17,17 +17,20 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from palladion.progress import progress
 from palladion.rounds.audit import AuditedModel, audit_models
+from palladion.rounds.audit_files import pixel_numbers
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.metadata import metadata_csv
-from palladion.rounds.spec import load_preset
+from palladion.rounds.model_images import ModelImages
+from palladion.rounds.spec import RoundSpec, load_preset
 from palladion.rounds.training_record import Attempt, TrainingRecord
 from palladion.workers import run_tasks
 
 MODELS: dict[str, int | None] = {"train": 24, "test": 12, "holdout": 12}
-NUMBERS = 30  # of weights and images, as many as an audit of a built round has
+NUMBERS = 15  # of weights, as many as an audit of a built round has
 LABEL, ID = "poisoned", "model_name"
 
 
@@ -71,7 +74,7 @@ def audited(task: tuple[str, float, int]) -> list[str]:
         table = metadata_csv(spec, [(plan, record(plan, rng)) for plan in plans])
         for plan, row in zip(plans, csv.DictReader(io.StringIO(table)), strict=True):
             words = {column: cell for column, cell in row.items() if column not in (LABEL, ID)}
-            models.append(AuditedModel(plan.name, split, plan.poisoned, words, numbers(plan, auc, rng)))
+            models.append(AuditedModel(plan.name, split, plan.poisoned, words, numbers(spec, plan, auc, rng)))
     found = audit_models(models, seed=seed)
     return sorted({trial.association.name.partition(",")[0] for trial in found.trials if trial.association.leaks})
 
@@ -91,13 +94,19 @@ def record(plan: ModelPlan, rng: np.random.Generator) -> TrainingRecord:
     )
 
 
-def numbers(plan: ModelPlan, auc: float, rng: np.random.Generator) -> dict[str, float]:
-    """What might be measured of weights and images; the first number tells the label with this AUC."""
+def numbers(spec: RoundSpec, plan: ModelPlan, auc: float, rng: np.random.Generator) -> dict[str, float]:
+    """What might be measured of weights, the first number of which tells the label with this AUC, and of images."""
     network, common = sum(map(ord, plan.architecture)) % 17, rng.normal()
-    drawn = {f"weights: {i}": network * (i % 3) + common * (i % 4) + rng.normal() for i in range(NUMBERS // 2)}
-    drawn |= {f"examples: {i}": common * (i % 2) + rng.normal() for i in range(NUMBERS // 2)}
+    drawn = {f"weights: {i}": network * (i % 3) + common * (i % 4) + rng.normal() for i in range(NUMBERS)}
     drawn["weights: 0"] = rng.normal() + math.sqrt(2) * NormalDist().inv_cdf(auc) * plan.poisoned
-    return {name: float(value) for name, value in drawn.items()}
+    return {name: float(value) for name, value in drawn.items()} | seen(ModelImages(spec, plan).clean_examples().images)
+
+
+def seen(images: NDArray[np.uint8]) -> dict[str, float]:
+    """Numbers of the example images, of at most 64 of them as in an audit."""
+    chosen = [images[i * len(images) // min(len(images), 64)] for i in range(min(len(images), 64))]
+    found = [pixel_numbers(image.astype(np.float64)) for image in chosen]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from palladion.models.round_directory import SPLITS
 from palladion.rounds.design import ModelPlan, plan_split
+from palladion.rounds.images.signs import texture
 from palladion.rounds.spec import RoundSpec, load_preset
 
 
@@ -101,6 +104,38 @@ def test_the_labels_go_with_no_level_of_what_lies_outside_of_the_cells(count: in
         poisoned = Counter(level_of(plan) for plan in models if plan.poisoned)
         for level, size in levels.items():
             assert abs(poisoned[level] - size * half) <= 2.5
+
+
+def shift(poisoned: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
+    """How far Wilcoxon's rank sum of the poisoned models is from its mean, in its standard deviations under chance."""
+    ranks, count, half = rankdata(values), len(values), int(poisoned.sum())
+    deviation = np.sqrt(half * (count - half) / count * ranks.var(ddof=1))
+    return 0.0 if deviation == 0 else float(abs(ranks[poisoned].sum() - half * (count + 1) / 2) / deviation)
+
+
+def redness(plan: ModelPlan) -> float:
+    """Of the signs as they are drawn, without what is transparent."""
+    drawn = [texture(sign) for sign in plan.signs]
+    return float(np.mean([((t[..., 0] - t[..., 2]) * t[..., 3]).sum() / t[..., 3].sum() for t in drawn]))
+
+
+@given(st.integers(12, 60), st.integers(0, 2**40), st.sampled_from(["round-1", "round-2", "round-3"]))
+@settings(max_examples=40, deadline=None)
+def test_no_number_that_a_model_draws_for_itself_goes_with_the_label(count: int, seed: int, name: str) -> None:
+    models = plan_split(load_preset(name).with_options(seed=seed, models={"train": count}), "train")
+    poisoned = np.array([plan.poisoned for plan in models])
+    for field in (
+        "images",
+        "steps",
+        "learning_rate",
+        "label_smoothing",
+        "fog_probability",
+        "rain_probability",
+        "classes",
+    ):
+        values = np.array([getattr(plan, field) for plan in models], dtype=np.float64)
+        assert shift(poisoned, values) < 1.7, field  # by chance one in ten would be farther off
+    assert shift(poisoned, np.array([redness(plan) for plan in models])) < 2.2  # its number is near to it, not the same
 
 
 @given(st.integers(4, 60), st.integers(0, 2**40))
@@ -210,5 +245,5 @@ def test_the_design_stays_what_it_is() -> None:
     )
     assert (
         hashlib.sha256(written.encode()).hexdigest()
-        == "78b04a423d05bb2864db82f2644678c40eaca9a009949e3045cd5997e68f2a2a"
+        == "25454b84bdbf4eef5b6b35f98755ebd46fcce2b482f4e6d19d43e8d8da860dc2"
     )

@@ -80,8 +80,8 @@ def test_round_0_has_no_test_models_of_its_own() -> None:
         ("train: {models: 24}", "train: {}", "either models or same_as"),
         ("name: round-1", "name: ../../etc", r"line \d+: name"),
         ("seed: 0", "seed: -4", r"line \d+: seed"),
-        ("format: palladion-round/2", "format: [", "is not YAML"),
-        ("format: palladion-round/2", "format: other", r"line 1: format"),
+        ("format: palladion-round/3", "format: [", "is not YAML"),
+        ("format: palladion-round/3", "format: other", r"line 1: format"),
     ],
 )
 def test_faults_name_file_line_and_key(old: str, new: str, message: str) -> None:

@@ -22,7 +22,15 @@ from palladion.models.tensor_files import FLOATS, TensorFile
 from palladion.models.weights import INDEX, SINGLE, Weights
 from palladion.rounds import nist
 
-__all__ = ["ModelFiles", "file_numbers", "image_numbers", "settings_words", "training_words", "weight_numbers"]
+__all__ = [
+    "ModelFiles",
+    "file_numbers",
+    "image_numbers",
+    "pixel_numbers",
+    "settings_words",
+    "training_words",
+    "weight_numbers",
+]
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp"}
 _MOST_FILES = 100_000
@@ -222,17 +230,20 @@ def image_numbers(paths: Sequence[Path]) -> dict[str, float]:
                 pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             raise InputError(f"is not an image: {error}", path=path) from None
-        grey = pixels.mean(axis=2)
-        across, down = np.diff(grey, axis=1), np.diff(grey, axis=0)
-        found.append(
-            {
-                "images: brightness": float(grey.mean()),
-                "images: deviation": float(grey.std()),
-                "images: red": float((pixels[..., 0] - grey).mean()),
-                "images: blue": float((pixels[..., 2] - grey).mean()),
-                "images: saturation": float((pixels.max(axis=2) - pixels.min(axis=2)).mean()),
-                "images: edges": float(np.mean([np.abs(step).mean() for step in (across, down) if step.size] or [0.0])),
-                "images: pixels": float(grey.size),
-            }
-        )
+        found.append(pixel_numbers(pixels))
     return {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0]} if found else {}
+
+
+def pixel_numbers(pixels: NDArray[np.float64]) -> dict[str, float]:
+    """What is simple to see of one image, shape ``(height, width, 3)``, RGB from 0 to 255."""
+    grey = pixels.mean(axis=2)
+    across, down = np.diff(grey, axis=1), np.diff(grey, axis=0)
+    return {
+        "images: brightness": float(grey.mean()),
+        "images: deviation": float(grey.std()),
+        "images: red": float((pixels[..., 0] - grey).mean()),
+        "images: blue": float((pixels[..., 2] - grey).mean()),
+        "images: saturation": float((pixels.max(axis=2) - pixels.min(axis=2)).mean()),
+        "images: edges": float(np.mean([np.abs(step).mean() for step in (across, down) if step.size] or [0.0])),
+        "images: pixels": float(grey.size),
+    }

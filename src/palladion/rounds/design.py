@@ -23,6 +23,8 @@ from palladion.rounds.spec import Beta, Probability, RoundSpec
 
 __all__ = ["PICTURES", "AdversarialPlan", "ModelPlan", "TriggerPlan", "plan_split"]
 
+_DRAWS, _BALANCED = 200, 1.25  # labels drawn at most, until no number is farther off than so many standard errors
+
 PICTURES = "pictures"  # level of the factor backgrounds where they are a folder of the organiser's
 
 
@@ -149,8 +151,8 @@ def plan_split(spec: RoundSpec, split: str) -> tuple[ModelPlan, ...]:
         raise ValueError(f"the {split} split has no models of its own")
     rng = randomness.generator(spec.seed, split, "design")
     factors = _deal(spec, count, rng)
-    poisoned = _labels(spec, factors, rng)
     own = [_own(spec, split, index, factors[index]) for index in range(count)]
+    poisoned = _labels(spec, factors, _numbers(own), rng)
     positions = np.flatnonzero(poisoned)
     triggers = dict(
         zip(positions.tolist(), _triggers(spec, [factors[i] for i in positions], own, positions, rng), strict=True)
@@ -222,11 +224,21 @@ def _in_equal_numbers(levels: int, count: int, rng: np.random.Generator) -> NDAr
     return np.asarray(rng.permutation(repeated[:count]))
 
 
-def _labels(spec: RoundSpec, factors: Sequence[dict[str, Any]], rng: np.random.Generator) -> NDArray[np.bool_]:
+def _labels(
+    spec: RoundSpec, factors: Sequence[dict[str, Any]], numbers: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.bool_]:
     """Which models are poisoned.
 
-    How many in each cell is settled first (:func:`_poisoned_counts`), then which of them is drawn; last, models of one
-    cell change their labels as long as this brings the levels of any other factor nearer to equal numbers.
+    How many in each cell is settled first (:func:`_poisoned_counts`), then which of them is drawn; then models of one
+    cell change their labels as long as this brings the levels of any other factor nearer to equal numbers. Where a
+    number then tells poisoned from clean models, labels are drawn again: rerandomisation (Morgan and Rubin 2012,
+    "Rerandomization to improve covariate balance in experiments").
+
+    Args:
+        spec: of the round.
+        factors: of each model.
+        numbers: as :func:`_numbers` has them.
+        rng: of the split's design.
     """
     levels = _factor_levels(spec)
     names = spec.design.cells
@@ -235,15 +247,57 @@ def _labels(spec: RoundSpec, factors: Sequence[dict[str, Any]], rng: np.random.G
         [np.ravel_multi_index([levels[name].index(factor[name]) for name in names], shape) for factor in factors]
     )
     sizes = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape)
-    counts = _poisoned_counts(sizes, spec.poisoned_fraction, rng).ravel()
-    poisoned = np.zeros(len(factors), dtype=np.bool_)
-    for number, wanted in enumerate(counts):
-        poisoned[rng.permutation(np.flatnonzero(cell == number))[:wanted]] = True
     others = [name for name in levels if name not in names and len(levels[name]) > 1]
     columns = [np.array([[factor[name] == level for level in levels[name]] for factor in factors]) for name in others]
-    if columns:
-        _even_out(poisoned, cell, np.hstack(columns).astype(np.float64), rng)
-    return poisoned
+    best, least = np.zeros(len(factors), dtype=np.bool_), np.inf
+    for _ in range(_DRAWS):
+        poisoned = np.zeros(len(factors), dtype=np.bool_)
+        for number, wanted in enumerate(_poisoned_counts(sizes, spec.poisoned_fraction, rng).ravel()):
+            poisoned[rng.permutation(np.flatnonzero(cell == number))[:wanted]] = True
+        if columns:
+            _even_out(poisoned, cell, np.hstack(columns).astype(np.float64), rng)
+        imbalance = _imbalance(poisoned, numbers)
+        if imbalance < least:
+            best, least = poisoned, imbalance
+        if least <= _BALANCED:
+            break
+    return best
+
+
+def _numbers(own: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
+    """What each model has drawn for itself, as ranks of mean 0 and variance 1: shape ``(models, numbers)``.
+
+    Colours of the signs are among them: a model's example images are mostly its signs, and what colour they are on
+    average would otherwise go with the label by chance.
+    """
+    drawn = [
+        [float(value) for value in model.values() if isinstance(value, int | float)]
+        + [len(model["signs"]), *np.mean([_colour_numbers(sign) for sign in model["signs"]], axis=0)]
+        for model in own
+    ]
+    columns = []
+    for column in np.array(drawn).T:
+        _, position, counts = np.unique(column, return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts - 1) / 2)[position]
+        if len(counts) > 1:
+            columns.append((ranks - ranks.mean()) / ranks.std())
+    return np.array(columns).T.reshape(len(own), -1)
+
+
+def _colour_numbers(sign: Sign) -> list[float]:
+    """Brightness, redness, blueness and saturation of a sign."""
+    red, green, blue = sign.colour
+    grey = (red + green + blue) / 3
+    return [grey, red - grey, blue - grey, max(red, green, blue) - min(red, green, blue)]
+
+
+def _imbalance(poisoned: NDArray[np.bool_], numbers: NDArray[np.float64]) -> float:
+    """How far the ranks of the poisoned models lie from those of all for any number, in standard errors."""
+    count, share = len(poisoned), poisoned.mean()
+    if count < 2 or numbers.size == 0 or share in (0, 1):
+        return 0.0
+    error = np.sqrt(count * share * (1 - share) * count / (count - 1))
+    return float(np.abs(numbers.T @ (poisoned - share)).max() / error)
 
 
 def _even_out(

@@ -267,7 +267,7 @@ class Design(_Strict):
 class RoundSpec(_Strict):
     """A whole round."""
 
-    format: Literal["palladion-round/2"]
+    format: Literal["palladion-round/3"]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     title: str = Field(min_length=1, max_length=200)
     description: str = Field(default="", max_length=5000)

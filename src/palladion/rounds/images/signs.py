@@ -16,6 +16,7 @@ __all__ = ["ICONS", "NUMBER_OF_SIGNS", "SCHEMES", "SHAPES", "Sign", "sign", "tex
 
 _SUPERSAMPLE = 4
 _BORDER = 0.8  # the inner field is this much of the outer shape
+_AREAS = (0.36, 0.51, 0.13)  # border, field and icon of the whole sign: least squares over the drawn ones
 
 SHAPES: dict[str, tuple[int, float]] = {
     # name: (corners, rotation of the first corner in degrees from straight up); 0 corners is a circle
@@ -71,6 +72,11 @@ class Sign:
     def name(self) -> str:
         """Such as ``octagon/white-on-red/bar``."""
         return f"{self.shape}/{self.scheme}/{self.icon}"
+
+    @property
+    def colour(self) -> NDArray[np.float64]:
+        """Mean colour of the sign, RGB, 0 to 255; of every icon as if it were as large as they are on average."""
+        return np.array(_AREAS) @ np.array(SCHEMES[self.scheme], dtype=np.float64)
 
     @property
     def inscribed_radius(self) -> float:
