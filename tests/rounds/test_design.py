@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from palladion.models.round_directory import SPLITS
+from palladion.rounds.audit_files import pixel_numbers
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.images.signs import texture
+from palladion.rounds.model_images import ModelImages
 from palladion.rounds.spec import RoundSpec, load_preset
 
 
@@ -136,6 +138,21 @@ def test_no_number_that_a_model_draws_for_itself_goes_with_the_label(count: int,
         values = np.array([getattr(plan, field) for plan in models], dtype=np.float64)
         assert shift(poisoned, values) < 1.7, field  # by chance one in ten would be farther off
     assert shift(poisoned, np.array([redness(plan) for plan in models])) < 2.2  # its number is near to it, not the same
+
+
+def test_example_images_have_the_colours_of_their_signs() -> None:
+    # Which is why these are evened out: an audit, or a detector, sees the images.
+    spec = load_preset("round-1").with_options(seed=4, models={"train": 24})
+    models = plan_split(spec, "train")
+    seen = []
+    for plan in models:
+        found = [pixel_numbers(image.astype(np.float64)) for image in ModelImages(spec, plan).clean_examples().images]
+        seen.append([np.mean([one[f"images: {name}"] for one in found]) for name in ("red", "blue", "saturation")])
+    colours = np.array([np.mean([sign.colour for sign in plan.signs], axis=0) for plan in models])
+    red, blue = colours[:, 0] - colours.mean(axis=1), colours[:, 2] - colours.mean(axis=1)
+    spread = np.array([np.mean([np.ptp(sign.colour) for sign in plan.signs]) for plan in models])
+    for number, values in enumerate((red, blue, spread)):
+        assert np.corrcoef(values, np.array(seen)[:, number])[0, 1] > 0.7
 
 
 @given(st.integers(4, 60), st.integers(0, 2**40))
