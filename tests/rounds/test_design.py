@@ -108,6 +108,12 @@ def test_the_labels_go_with_no_level_of_what_lies_outside_of_the_cells(count: in
             assert abs(poisoned[level] - size * half) <= 2.5
 
 
+@pytest.mark.parametrize(("count", "seed"), [(21, 824040893004)])
+def test_exchanging_labels_comes_to_an_end(count: int, seed: int) -> None:
+    # In fractions of 1/21 two exchanges that change nothing both seemed to better something.
+    assert len(harder(count, seed, "round-3")) == count
+
+
 def shift(poisoned: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
     """How far Wilcoxon's rank sum of the poisoned models is from its mean, in its standard deviations under chance."""
     ranks, count, half = rankdata(values), len(values), int(poisoned.sum())
@@ -121,7 +127,7 @@ def redness(plan: ModelPlan) -> float:
     return float(np.mean([((t[..., 0] - t[..., 2]) * t[..., 3]).sum() / t[..., 3].sum() for t in drawn]))
 
 
-@given(st.integers(12, 60), st.integers(0, 2**40), st.sampled_from(["round-1", "round-2", "round-3"]))
+@given(st.integers(24, 60), st.integers(0, 2**40), st.sampled_from(["round-1", "round-2", "round-3"]))
 @settings(max_examples=40, deadline=None)
 def test_no_number_that_a_model_draws_for_itself_goes_with_the_label(count: int, seed: int, name: str) -> None:
     models = plan_split(load_preset(name).with_options(seed=seed, models={"train": count}), "train")
@@ -134,6 +140,7 @@ def test_no_number_that_a_model_draws_for_itself_goes_with_the_label(count: int,
         "fog_probability",
         "rain_probability",
         "classes",
+        "index",
     ):
         values = np.array([getattr(plan, field) for plan in models], dtype=np.float64)
         assert shift(poisoned, values) < 1.7, field  # by chance one in ten would be farther off

@@ -268,12 +268,12 @@ def _numbers(own: Sequence[dict[str, Any]]) -> NDArray[np.float64]:
     """What each model has drawn for itself, as ranks of mean 0 and variance 1: shape ``(models, numbers)``.
 
     Colours of the signs are among them: a model's example images are mostly its signs, and what colour they are on
-    average would otherwise go with the label by chance.
+    average would otherwise go with the label by chance. So is its place in the order, which times of files follow.
     """
     drawn = [
         [float(value) for value in model.values() if isinstance(value, int | float)]
-        + [len(model["signs"]), *np.mean([_colour_numbers(sign) for sign in model["signs"]], axis=0)]
-        for model in own
+        + [index, len(model["signs"]), *np.mean([_colour_numbers(sign) for sign in model["signs"]], axis=0)]
+        for index, model in enumerate(own)
     ]
     columns = []
     for column in np.array(drawn).T:
@@ -311,29 +311,32 @@ def _even_out(
         members: which model has which level, shape ``(models, levels)``, 0 or 1.
         rng: decides between exchanges that are equally good, and so which design it becomes.
     """
-    share = poisoned.mean()
-    excess = members.T @ (poisoned - share)  # of poisoned models in each level
+    # Of poisoned models in each level, times the number of models: all of these are whole numbers, and exact. With
+    # fractions an exchange that changes nothing may seem to better something, and its reverse as well, for ever.
+    count = len(poisoned)
+    excess = count * (members.T @ poisoned) - members.sum(axis=0) * poisoned.sum()
     while True:
-        best = -1e-9
+        best = 0.0
         chosen: list[tuple[int, int]] = []
         for number in np.unique(cell):
             inside = np.flatnonzero(cell == number)
             ones, zeros = inside[poisoned[inside]], inside[~poisoned[inside]]
             if not len(ones) or not len(zeros):
                 continue
-            # Exchanging i and j changes the excess by d = members[j] - members[i], its square sum by 2 d·e + d·d.
+            # Exchanging i and j changes the excess e by n d, d = members[j] - members[i], and its sum of squares by
+            # n (2 d·e + n d·d).
             step = members[zeros][None, :, :] - members[ones][:, None, :]
-            change = 2 * step @ excess + (step**2).sum(axis=2)
-            least = change.min()
-            if least < best - 1e-9:
-                best, chosen = float(least), []
-            if least <= best + 1e-9 and least < 0:
-                chosen += [(int(ones[i]), int(zeros[j])) for i, j in np.argwhere(change <= least + 1e-9)]
+            change = 2 * step @ excess + count * (step**2).sum(axis=2)
+            least = float(change.min())
+            if least < best:
+                best, chosen = least, []
+            if least == best < 0:
+                chosen += [(int(ones[i]), int(zeros[j])) for i, j in np.argwhere(change == least)]
         if not chosen:
             return
         one, zero = chosen[int(rng.integers(len(chosen)))]
         poisoned[one], poisoned[zero] = False, True
-        excess += members[zero] - members[one]
+        excess += count * (members[zero] - members[one])
 
 
 def _poisoned_counts(sizes: NDArray[np.int64], fraction: float, rng: np.random.Generator) -> NDArray[np.int64]:
