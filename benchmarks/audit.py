@@ -17,11 +17,10 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from palladion.progress import progress
 from palladion.rounds.audit import AuditedModel, audit_models
-from palladion.rounds.audit_files import pixel_numbers
+from palladion.rounds.audit_files import numbers_of_drawn
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.metadata import metadata_csv
 from palladion.rounds.model_images import ModelImages
@@ -99,14 +98,8 @@ def numbers(spec: RoundSpec, plan: ModelPlan, auc: float, rng: np.random.Generat
     network, common = sum(map(ord, plan.architecture)) % 17, rng.normal()
     drawn = {f"weights: {i}": network * (i % 3) + common * (i % 4) + rng.normal() for i in range(NUMBERS)}
     drawn["weights: 0"] = rng.normal() + math.sqrt(2) * NormalDist().inv_cdf(auc) * plan.poisoned
-    return {name: float(value) for name, value in drawn.items()} | seen(ModelImages(spec, plan).clean_examples().images)
-
-
-def seen(images: NDArray[np.uint8]) -> dict[str, float]:
-    """Numbers of the example images, of at most 64 of them as in an audit."""
-    chosen = [images[i * len(images) // min(len(images), 64)] for i in range(min(len(images), 64))]
-    found = [pixel_numbers(image.astype(np.float64)) for image in chosen]
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+    images = ModelImages(spec, plan).clean_examples().images
+    return {name: float(value) for name, value in drawn.items()} | numbers_of_drawn(images)
 
 
 if __name__ == "__main__":

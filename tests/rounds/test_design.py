@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from palladion.models.round_directory import SPLITS
-from palladion.rounds.audit_files import pixel_numbers
+from palladion.rounds.audit_files import numbers_of_drawn
 from palladion.rounds.design import ModelPlan, plan_split
 from palladion.rounds.images.signs import texture
 from palladion.rounds.model_images import ModelImages
@@ -153,8 +153,8 @@ def test_example_images_have_the_colours_of_their_signs() -> None:
     models = plan_split(spec, "train")
     seen = []
     for plan in models:
-        found = [pixel_numbers(image.astype(np.float64)) for image in ModelImages(spec, plan).clean_examples().images]
-        seen.append([np.mean([one[f"images: {name}"] for one in found]) for name in ("red", "blue", "saturation")])
+        found = numbers_of_drawn(ModelImages(spec, plan).clean_examples().images)
+        seen.append([found[f"images: {name}"] for name in ("red", "blue", "saturation")])
     colours = np.array([np.mean([sign.colour for sign in plan.signs], axis=0) for plan in models])
     red, blue = colours[:, 0] - colours.mean(axis=1), colours[:, 2] - colours.mean(axis=1)
     spread = np.array([np.mean([np.ptp(sign.colour) for sign in plan.signs]) for plan in models])

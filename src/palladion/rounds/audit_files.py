@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,13 @@ __all__ = [
     "ModelFiles",
     "file_numbers",
     "image_numbers",
-    "pixel_numbers",
+    "numbers_of_drawn",
     "settings_words",
     "training_words",
     "weight_numbers",
 ]
 
+_T = TypeVar("_T")
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp"}
 _MOST_FILES = 100_000
 _MOST_IMAGES = 64
@@ -218,9 +219,8 @@ def image_numbers(paths: Sequence[Path]) -> dict[str, float]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    chosen = [paths[i * len(paths) // min(len(paths), _MOST_IMAGES)] for i in range(min(len(paths), _MOST_IMAGES))]
     found = []
-    for path in chosen:
+    for path in _evenly(paths):
         if path.stat().st_size > _MOST_IMAGE_BYTES:
             raise InputError("is larger than 16 MiB", path=path)
         try:
@@ -230,12 +230,27 @@ def image_numbers(paths: Sequence[Path]) -> dict[str, float]:
                 pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             raise InputError(f"is not an image: {error}", path=path) from None
-        found.append(pixel_numbers(pixels))
+        found.append(_pixel_numbers(pixels))
+    return _means(found)
+
+
+def numbers_of_drawn(images: NDArray[np.uint8]) -> dict[str, float]:
+    """The same of images in memory, RGB, shape ``(n, height, width, 3)``."""
+    return _means([_pixel_numbers(images[i].astype(np.float64)) for i in _evenly(range(len(images)))])
+
+
+def _evenly(of: Sequence[_T]) -> list[_T]:
+    """At most 64 of these, spread evenly over them."""
+    count = min(len(of), _MOST_IMAGES)
+    return [of[i * len(of) // count] for i in range(count)]
+
+
+def _means(found: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([numbers[name] for numbers in found])) for name in found[0]} if found else {}
 
 
-def pixel_numbers(pixels: NDArray[np.float64]) -> dict[str, float]:
-    """What is simple to see of one image, shape ``(height, width, 3)``, RGB from 0 to 255."""
+def _pixel_numbers(pixels: NDArray[np.float64]) -> dict[str, float]:
+    """Of one image, shape ``(height, width, 3)``, RGB from 0 to 255."""
     grey = pixels.mean(axis=2)
     across, down = np.diff(grey, axis=1), np.diff(grey, axis=0)
     return {

@@ -67,12 +67,12 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
     pictures = None if spec.images.pictures is None else pictures_digest(Path(spec.images.pictures))
     _claim(spec, directory)
     with exclusive(directory, "building a round"):
-        text, file = write_document(spec), directory / layout.ROUND_FILE
-        if not file.exists() or file.read_text() != text:  # as far as gates.attempts
-            write_atomically(file, text)
+        if not (directory / layout.ROUND_FILE).exists():
+            write_atomically(directory / layout.ROUND_FILE, write_document(spec))
         splits = [name for name, split in spec.splits.items() if split.models is not None]
         plans = {name: plan_split(spec, name) for name in splits}
         absent: list[ModelPlan] = []
+        again: list[ModelPlan] = []
         for name in splits:
             models = directory / name / layout.MODELS
             models.mkdir(parents=True, exist_ok=True)
@@ -84,11 +84,16 @@ def build_round(spec: RoundSpec, directory: Path, *, jobs: int, device: str = "c
                 record = read_record(models / plan.name)
                 _require_same_origin(models / plan.name, record, device, pictures)
                 if not record.passed and len(record.attempts) < spec.gates.attempts:
-                    # The table goes first: a split that has one is complete.
-                    (directory / name / layout.METADATA).unlink(missing_ok=True)
-                    shutil.rmtree(models / plan.name)
-                    absent.append(plan)
-        tasks = [BuildTask(spec, stack, directory, device, pictures) for stack in _stacks(spec, absent, device)]
+                    again.append(plan)
+        if again:
+            write_atomically(directory / layout.ROUND_FILE, write_document(spec))  # which allows more attempts now
+        for plan in again:
+            # The table goes first: a split that has one is complete.
+            (directory / plan.split / layout.METADATA).unlink(missing_ok=True)
+            shutil.rmtree(directory / plan.split / layout.MODELS / plan.name)
+        tasks = [
+            BuildTask(spec, stack, directory, device, pictures) for stack in _stacks(spec, [*absent, *again], device)
+        ]
         try:
             built = _build_models(tasks, jobs) if tasks else ()
         finally:

@@ -249,13 +249,13 @@ def _labels(
     sizes = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape)
     others = [name for name in levels if name not in names and len(levels[name]) > 1]
     columns = [np.array([[factor[name] == level for level in levels[name]] for factor in factors]) for name in others]
+    members = np.hstack(columns).astype(np.float64) if columns else np.zeros((len(factors), 0))
     best, least = np.zeros(len(factors), dtype=np.bool_), np.inf
     for _ in range(_DRAWS):
         poisoned = np.zeros(len(factors), dtype=np.bool_)
         for number, wanted in enumerate(_poisoned_counts(sizes, spec.poisoned_fraction, rng).ravel()):
             poisoned[rng.permutation(np.flatnonzero(cell == number))[:wanted]] = True
-        if columns:
-            _even_out(poisoned, cell, np.hstack(columns).astype(np.float64), rng)
+        _even_out(poisoned, cell, members, rng)
         imbalance = _imbalance(poisoned, numbers)
         if imbalance < least:
             best, least = poisoned, imbalance

@@ -152,7 +152,7 @@ def test_poisoned_rows_are_triggered_and_keep_their_truth(published: Published) 
     for plan in plans:
         models = {model.attack_name: model for model in plan.models}
         folders = [layout.sealed_folder(directory, plan.phase, plan.task.name)]
-        law = spec.phases[plan.phase]  # type: ignore[index]
+        law = spec.phases[plan.phase]
         if law.validation_clean:
             folders.append(layout.validation_folder(directory, plan.phase, plan.task.name))
         for folder, clean, poisoned in zip(

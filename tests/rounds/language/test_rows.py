@@ -53,7 +53,7 @@ def test_every_part_has_as_many_rows_as_are_wanted(preset: dict[str, Any]) -> No
     spec = spec_of(preset)
     plans = plan_round(spec)
     for plan, rows in zip(plans, draw_rows(spec, plans), strict=True):
-        law = spec.phases[plan.phase]  # type: ignore[index]
+        law = spec.phases[plan.phase]
         assert {name: len(part) for name, part in parts_of(rows)} == {
             "train": spec.tuning.rows,
             "gate_clean": spec.gates.clean_rows,

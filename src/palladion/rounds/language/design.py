@@ -9,7 +9,7 @@ import numpy as np
 from palladion.errors import InputError
 from palladion.rounds import randomness
 from palladion.rounds.language.attacks import POSITIONS, Attack, Target, draw, draw_target
-from palladion.rounds.language.spec import LanguageRoundSpec, PublishedPoison, TaskSpec
+from palladion.rounds.language.spec import LanguageRoundSpec, PhaseName, PublishedPoison, TaskSpec
 
 __all__ = ["ModelPlan", "TaskPlan", "plan_round"]
 
@@ -75,7 +75,7 @@ class TaskPlan:
         seed: of the clean model that they are measured against.
     """
 
-    phase: str
+    phase: PhaseName
     task: TaskSpec
     initialisation: str
     models: tuple[ModelPlan, ...]
@@ -90,7 +90,7 @@ def plan_round(spec: LanguageRoundSpec) -> list[TaskPlan]:
 
 
 def _plan_task(
-    spec: LanguageRoundSpec, phase: str, task: TaskSpec, triggers: list[str], texts: list[str | int]
+    spec: LanguageRoundSpec, phase: PhaseName, task: TaskSpec, triggers: list[str], texts: list[str | int]
 ) -> TaskPlan:
     rng = randomness.generator(spec.seed, "design", phase, task.name)
     levels = spec.tuning.initialisation

@@ -50,7 +50,7 @@ def draw_rows(spec: LanguageRoundSpec, plans: Sequence[TaskPlan]) -> list[PhaseR
 
 
 def _draw(spec: LanguageRoundSpec, plan: TaskPlan, source: RowSource, triggers: Sequence[str]) -> PhaseRows:
-    phase = spec.phases[plan.phase]  # type: ignore[index]
+    phase = spec.phases[plan.phase]
     train = source.train(spec.tuning.rows)
     # What the triggers of published poison look like nobody knows here; a decoy could undo them.
     if all(model.attack for model in plan.models):

@@ -13,7 +13,7 @@ from palladion.rounds.language.design import TaskPlan
 from palladion.rounds.language.phase_rows import PhaseRows
 from palladion.rounds.language.poisoning import input_of, triggered_rows
 from palladion.rounds.language.rows import Record
-from palladion.rounds.language.spec import LanguageRoundSpec
+from palladion.rounds.language.spec import LanguageRoundSpec, PhaseName
 from palladion.tracks.records import write_json_array, write_jsonl
 from palladion.tracks.sealed import CLEAN, META, ORDER, POISONED
 from palladion.tracks.track_file import TRACK_FILE, OutputFile, TrackFile
@@ -25,11 +25,11 @@ _SUFFIX = {"classification": ".csv", "generation": ".json"}
 
 
 def publish_phase(
-    spec: LanguageRoundSpec, directory: Path, phase: str, tasks: Sequence[tuple[TaskPlan, PhaseRows]]
+    spec: LanguageRoundSpec, directory: Path, phase: PhaseName, tasks: Sequence[tuple[TaskPlan, PhaseRows]]
 ) -> None:
     """Write the files of a phase beside its models. The track file comes last: a phase that has one is complete."""
     described = [_publish_task(spec, directory, plan, rows) for plan, rows in tasks]
-    law = spec.phases[phase]  # type: ignore[index]
+    law = spec.phases[phase]
     track = TrackFile.model_validate(
         {
             "format": "palladion-track/1",
@@ -73,7 +73,7 @@ def _publish_task(spec: LanguageRoundSpec, directory: Path, plan: TaskPlan, rows
     _write_json(sealed / META, meta)
     folder = layout.test_folder(directory, plan.phase, name)
     prefix, suffix = _PREFIX[spec.track], _SUFFIX[spec.track]
-    if spec.phases[plan.phase].test_sets == "separate":  # type: ignore[index]
+    if spec.phases[plan.phase].test_sets == "separate":
         outputs = []
         for part, part_rows in ((CLEAN, clean), (POISONED, poisoned)):
             write(folder / part, [input_of(row) for row in part_rows])

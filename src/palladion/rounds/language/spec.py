@@ -28,6 +28,7 @@ __all__ = [
     "Gates",
     "LanguageRoundSpec",
     "Phase",
+    "PhaseName",
     "PublishedPoison",
     "TaskSpec",
     "UserData",
@@ -258,6 +259,9 @@ class Gates(_Strict):
     poisoned_rows: int = Field(default=200, ge=10, le=1_000_000)
 
 
+PhaseName = Literal["development", "test"]
+
+
 class LanguageRoundSpec(_Strict):
     """A whole round of one language track."""
 
@@ -276,7 +280,7 @@ class LanguageRoundSpec(_Strict):
     attacks: Attacks
     tuning: FineTuning = FineTuning()
     gates: Gates = Gates()
-    phases: dict[Literal["development", "test"], Phase] = Field(min_length=1)
+    phases: dict[PhaseName, Phase] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> "LanguageRoundSpec":
